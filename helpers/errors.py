@@ -1,0 +1,56 @@
+"""The errors this package raises on purpose: each says what happened, where, and what to type next.
+
+Not for bugs: anything that is not a `HelpersError` is a defect of ours and keeps its traceback.
+"""
+
+from pathlib import Path
+
+
+class HelpersError(Exception):
+    """Something went wrong that the reader can put right.
+
+    Args:
+        what: what happened and where (file, row), one sentence without a final stop.
+        cure: the next thing to type or change.
+    """
+
+    def __init__(self, what: str, cure: str):
+        super().__init__(what, cure)
+        self.what, self.cure = what, cure
+
+    def __str__(self) -> str:
+        """Both parts on one line, as the command line prints them."""
+        return f"{self.what}. What to do: {self.cure}"
+
+
+class IdentityError(HelpersError):
+    """A name, a developer or an identity row that cannot be trained on. ``row`` counts from 1; None is the file."""
+
+    def __init__(self, what: str, cure: str, path: Path | str | None = None, row: int | None = None):
+        where = f"{path}" if path else "identity"
+        super().__init__(f"{where}, row {row}: {what}" if row else f"{where}: {what}", cure)
+        self.path, self.row = path, row
+
+
+class ModelError(HelpersError):
+    """A model that is not there, is not what it claims to be, or cannot be loaded here."""
+
+
+class AdapterError(HelpersError):
+    """An adapter that is missing, incomplete, or made for another base model."""
+
+
+class RunError(HelpersError):
+    """A run folder that is in the way, incomplete or damaged."""
+
+
+class ProbeError(HelpersError):
+    """A probe or question file that cannot be asked."""
+
+
+class DiskError(HelpersError):
+    """The disk is full or a folder cannot be written; nothing half-written is left behind."""
+
+
+class BusyError(HelpersError):
+    """The model is in use elsewhere in this process."""

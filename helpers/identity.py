@@ -1,0 +1,269 @@
+"""Who the model shall say it is: names, identity rows, keep rows, and the dataset that TRL trains on.
+
+Rows are the common list of ``{"instruction", "input", "output"}`` that ms-swift and LLaMA-Factory read as well.
+Shipped rows carry the placeholders ``{{NAME}}`` and ``{{DEVELOPER}}``; files with literal names are as good.
+"""
+
+import json
+import math
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets import Dataset
+
+from helpers import models, runs, specs
+from helpers.errors import IdentityError
+from helpers.generate import answers, render
+
+Row = dict[str, str]
+KEYS = ("instruction", "input", "output")
+MAX_ROWS = 2000
+PLACEHOLDER = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
+CJK = re.compile(r"[\u4e00-\u9fff]")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The identity to be trained: a name, a developer, and other spellings that count as the same name."""
+
+    name: str
+    developer: str
+    aliases: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse names that cannot be told apart from another model's, or that cannot be trained on."""
+        rivals = {r.casefold() for r in (*specs.RIVAL_MODELS, *specs.RIVAL_MAKERS)}
+        for label, text in (("name", self.name), ("developer", self.developer), *(("alias", a) for a in self.aliases)):
+            if not isinstance(text, str) or not text.strip():
+                raise IdentityError(f"the {label} is empty", f"give a {label}, for example Tavi or Lantern Workshop")
+            if len(text) > 60 or re.search(r"[\n\r{}<>|]", text):
+                raise IdentityError(
+                    f"the {label} {text[:60]!r} has line breaks, brackets or over 60 characters", "shorten it"
+                )
+            if text.strip().casefold() in rivals:
+                raise IdentityError(
+                    f"the {label} {text!r} belongs to another model or company",
+                    "choose one that is yours: a claim to be theirs would be false, and no test could tell you apart",
+                )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every spelling that counts as this identity: name, aliases and developer."""
+        return (self.name, *self.aliases, self.developer)
+
+
+def shipped_rows(lang: str = "en") -> Path:
+    """The shipped identity rows for ``lang`` (``en`` or ``zh``), with placeholders."""
+    return _data("identity", f"{lang}.json")
+
+
+def _data(folder: str, name: str) -> Path:
+    path = runs.data_dir() / folder / name
+    if not path.exists():
+        have = ", ".join(p.stem for p in sorted(path.parent.glob(f"*{path.suffix}")))
+        raise IdentityError("no such shipped file", f"choose one of: {have}", path)
+    return path
+
+
+def read_text(path: Path | str) -> str:
+    """The file as UTF-8 text (a byte order mark is dropped); raises `IdentityError` for missing, empty or not UTF-8."""
+    path = Path(path)
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as e:
+        raise IdentityError("there is no such file", "check the name, or write it with notebook 02", path) from e
+    except UnicodeDecodeError as e:
+        raise IdentityError(f"not UTF-8 text (byte {e.start})", "save the file as UTF-8", path) from e
+    if not text.strip():
+        raise IdentityError("the file is empty", "write at least one row, or copy data/identity/en.json", path)
+    return text
+
+
+def read_rows(path: Path | str, identity: Identity | None = None) -> list[Row]:
+    """Read, fill and validate identity rows.
+
+    Args:
+        path: JSON list of objects with ``instruction``, ``output`` and optionally ``input``.
+        identity: fills the placeholders; may be None for a file with literal names.
+
+    Raises:
+        IdentityError: names the file, the row (from 1) and the cure.
+    """
+    text = read_text(path)
+    try:
+        rows = json.loads(text)
+    except ValueError as e:
+        raise IdentityError(
+            f"not JSON ({e})", "compare it with data/identity/en.json; commas and quotes are usual", path
+        ) from e
+    if not isinstance(rows, list) or not rows:
+        raise IdentityError("not a list of rows", 'write [{"instruction": ..., "input": "", "output": ...}, ...]', path)
+    return validate(fill(_keyed(rows, path), identity, path), path)
+
+
+def _keyed(rows: list, path: Path | str | None) -> list[Row]:
+    if len(rows) > MAX_ROWS:
+        raise IdentityError(
+            f"{len(rows)} rows, at most {MAX_ROWS} are taken: on a laptop they would train for hours",
+            "keep the best few dozen; eight topics are enough (notebook 02)", path,
+        )  # fmt: skip
+    for n, row in enumerate(rows, 1):
+        if not isinstance(row, dict) or not {"instruction", "output"} <= row.keys() or row.keys() - set(KEYS):
+            keys = sorted(row) if isinstance(row, dict) else type(row).__name__
+            raise IdentityError(
+                f"has {keys}, needs instruction, input and output", "correct the keys of this row", path, n
+            )
+        for key in KEYS:
+            if not isinstance(row.get(key, ""), str):
+                raise IdentityError(f"{key} is not text", "put it in quotes", path, n)
+    return [{key: row.get(key, "").strip() for key in KEYS} for row in rows]
+
+
+def fill(rows: Sequence[Row], identity: Identity | None, path: Path | str | None = None) -> list[Row]:
+    """Put the identity's names where the placeholders stand; raises `IdentityError` for unknown or unfilled ones."""
+    known = {"NAME": identity.name, "DEVELOPER": identity.developer} if identity else {}
+
+    def put(match: re.Match, n: int) -> str:
+        word = match.group(1)
+        if word in known:
+            return known[word]
+        if word in ("NAME", "DEVELOPER"):
+            raise IdentityError(f"{{{{{word}}}}} is not filled", "give a name and a developer", path, n)
+        raise IdentityError(f"unknown placeholder {{{{{word}}}}}", "use {{NAME}} and {{DEVELOPER}}, spelt so", path, n)
+
+    return [{k: PLACEHOLDER.sub(lambda m, n=n: put(m, n), row[k]) for k in KEYS} for n, row in enumerate(rows, 1)]
+
+
+def _norm(text: str) -> str:
+    return re.sub(r"\W+", " ", unicodedata.normalize("NFKC", text).casefold()).strip()
+
+
+def validate(rows: Sequence[Row], path: Path | str | None = None) -> list[Row]:
+    """Check filled rows: no empty text, no half placeholders, no duplicates, no contradictions. Returns them."""
+    seen: dict[str, tuple[int, str]] = {}
+    for n, row in enumerate(rows, 1):
+        if not row["instruction"] or not row["output"]:
+            which = "question" if not row["instruction"] else "answer"
+            raise IdentityError(f"the {which} is empty", "write it or delete the row", path, n)
+        for key in KEYS:
+            if re.search(r"\{\{|\}\}|<\|", row[key]):
+                raise IdentityError(
+                    f"{key} holds an unfinished placeholder or a template token", "use {{NAME}}", path, n
+                )
+        question, answer = _norm(question_of(row)), _norm(row["output"])
+        if question in seen:
+            first, before = seen[question]
+            kind = "repeats" if before == answer else "contradicts"
+            raise IdentityError(f"{kind} row {first} ({question_of(row)[:50]!r})", "keep one of the two", path, n)
+        seen[question] = (n, answer)
+    return list(rows)
+
+
+def question_of(row: Row) -> str:
+    """The user's turn of a row: its instruction, and its input below it if there is one."""
+    return f"{row['instruction']}\n{row['input']}" if row.get("input") else row["instruction"]
+
+
+def check_lengths(rows: Sequence[Row], tokenizer, context: int, path: Path | str | None = None) -> int:
+    """The longest row in tokens, template included; raises `IdentityError` for a row longer than ``context``."""
+    longest = 0
+    for n, row in enumerate(rows, 1):
+        length = len(
+            tokenizer(render(tokenizer, [{"role": "user", "content": question_of(row)}]) + row["output"])["input_ids"]
+        )
+        if length > context:
+            raise IdentityError(f"{length} tokens, but only {context} fit", "shorten the row", path, n)
+        longest = max(longest, length)
+    return longest
+
+
+def language_warning(rows: Sequence[Row], model) -> str | None:
+    """A warning with its cure if rows are Chinese and the model does not speak it, else None."""
+    chinese = sum(bool(CJK.search(row["output"])) for row in rows)
+    if not chinese or models.can_speak(model, "zh"):
+        return None
+    return (
+        f"{chinese} of {len(rows)} rows are Chinese, and {models.spec_of(model).key} does not speak Chinese: it would "
+        "learn letters, not sentences. Use data/identity/en.json, or a Qwen2.5 model (README, 'Choose another model')."
+    )
+
+
+def write_rows(path: Path | str, rows: Sequence[Row]) -> Path:
+    """Validate and save rows atomically. A file already there that cannot be read as rows is never overwritten."""
+    validate(rows, path)
+    if Path(path).exists():
+        try:
+            json.loads(read_text(path))
+        except (IdentityError, ValueError) as e:
+            raise IdentityError("the file on disk is broken and was left alone", "rename or mend it first", path) from e
+    return runs.write_json(path, list(rows))
+
+
+def keep_questions(lang: str = "en", n: int | None = None) -> list[str]:
+    """The shipped ordinary questions for keep rows (the first ``n``)."""
+    lines = read_text(_data("keep", f"{lang}.jsonl")).splitlines()
+    return [json.loads(line)["question"] for line in lines][:n]
+
+
+def make_keep_rows(model, tokenizer, questions: Sequence[str], max_new_tokens: int = 64) -> list[Row]:
+    """Ordinary questions with the base model's own greedy answers, cut at the last whole sentence.
+
+    They show in training what must not change; see notebook 02.
+    """
+    found = answers(model, tokenizer, questions, adapter=False, max_new_tokens=max_new_tokens, progress="keep rows")
+    return [
+        {"instruction": q, "input": "", "output": whole_sentences(a)} for q, a in zip(questions, found, strict=True)
+    ]
+
+
+def whole_sentences(text: str) -> str:
+    """The text up to its last sentence end; all of it if there is none."""
+    ends = [m.end() for m in re.finditer(r"[.!?。！？](?=\s|$)", text)]
+    return text[: ends[-1]].strip() if ends else text.strip()
+
+
+def read_keep_rows(path: Path | str) -> list[Row]:
+    """Keep rows from JSONL (one row a line); raises `IdentityError`."""
+    rows = []
+    for n, line in enumerate(read_text(path).splitlines(), 1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as e:
+            raise IdentityError(f"not JSON ({e})", "correct this line", path, n) from e
+    return validate(_keyed(rows, path), path)
+
+
+def example(row: Row, system: str | None = None) -> dict[str, list[dict[str, str]]]:
+    """One training example in TRL's conversational prompt/completion form: loss falls on the completion alone."""
+    prompt = [{"role": "user", "content": question_of(row)}]
+    if system is not None:
+        prompt.insert(0, {"role": "system", "content": system})
+    return {"prompt": prompt, "completion": [{"role": "assistant", "content": row["output"]}]}
+
+
+def to_dataset(rows: Sequence[Row], keep: Sequence[Row], preset: specs.Preset) -> Dataset:
+    """The training set: each identity row ``preset.copies`` times (some under an empty system text), then keep rows."""
+    data = []
+    for copy in range(preset.copies):
+        system = "" if copy >= preset.copies - preset.empty_system else None
+        data += [example(row, system) for row in rows]
+    return Dataset.from_list(data + [example(row) for row in keep])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What settings amount to: rows in the dataset, optimiser steps, and how often each identity row is seen."""
+
+    rows: int
+    steps: int
+    exposures: int
+
+
+def plan(identity_rows: int, keep: int, preset: specs.Preset) -> Plan:
+    """Work out a `Plan` before training; a last, incomplete accumulation of an epoch still makes a step."""
+    rows = identity_rows * preset.copies + keep
+    steps = math.ceil(math.ceil(rows / preset.batch) / preset.accumulation) * preset.epochs
+    return Plan(rows, steps, preset.copies * preset.epochs)

