@@ -3,6 +3,7 @@
 Greedy decoding unless asked otherwise, so the same weights give the same answer. Nothing here judges an answer.
 """
 
+import contextlib
 import threading
 from collections.abc import Iterator, Sequence
 
@@ -41,11 +42,7 @@ def render(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> str:
 
 
 def _config(model, tokenizer, max_new_tokens: int, temperature: float | None) -> GenerationConfig:
-    how = (
-        {"do_sample": True, "temperature": temperature, "top_p": 1.0, "top_k": 0}
-        if temperature
-        else {"do_sample": False}
-    )
+    sampling = {"temperature": temperature, "top_p": 1.0, "top_k": 0} if temperature else {}
     eos = model.generation_config.eos_token_id
     eos = tokenizer.eos_token_id if eos is None else eos
     # A model's own generation settings (Qwen's repetition penalty, for one) would make greedy answers not greedy.
@@ -54,7 +51,8 @@ def _config(model, tokenizer, max_new_tokens: int, temperature: float | None) ->
         eos_token_id=eos,
         pad_token_id=tokenizer.pad_token_id,
         repetition_penalty=1.0,
-        **how,
+        do_sample=bool(temperature),
+        **sampling,
     )
 
 
@@ -90,26 +88,30 @@ def answers(
     """
     conversations = [as_messages(q, system) for q in questions]
     order = sorted(range(len(conversations)), key=lambda i: -len(render(tokenizer, conversations[i])))
+    config = _config(model, tokenizer, max_new_tokens, temperature)
     found = [""] * len(conversations)
     bar = tqdm(total=len(order), desc=progress, unit="answer", disable=not progress, leave=False)
-    with model_lock(model, "answering a list of questions"), adapter_off(model, not adapter), bar:
-        with torch.random.fork_rng(enabled=temperature is not None):
-            torch.manual_seed(seed) if temperature else None
-            for start in range(0, len(order), batch):
-                part = order[start : start + batch]
-                for i, text in zip(
-                    part,
-                    _answer_batch(
-                        model,
-                        tokenizer,
-                        [conversations[i] for i in part],
-                        _config(model, tokenizer, max_new_tokens, temperature),
-                    ),
-                    strict=True,
-                ):
-                    found[i] = text
-                bar.update(len(part))
+    with (
+        model_lock(model, "answering a list of questions"),
+        adapter_off(model, not adapter),
+        _seeded(config, seed),
+        bar,
+    ):
+        for start in range(0, len(order), batch):
+            part = order[start : start + batch]
+            texts = _answer_batch(model, tokenizer, [conversations[i] for i in part], config)
+            for i, text in zip(part, texts, strict=True):
+                found[i] = text
+            bar.update(len(part))
     return found
+
+
+@contextlib.contextmanager
+def _seeded(config: GenerationConfig, seed: int) -> Iterator[None]:
+    with torch.random.fork_rng(enabled=config.do_sample):  # the caller's random state stays as it was
+        if config.do_sample:
+            torch.manual_seed(seed)
+        yield
 
 
 @torch.no_grad()
@@ -121,9 +123,8 @@ def _answer_batch(model, tokenizer, conversations: Sequence[Messages], config: G
         output = model.generate(**inputs, generation_config=config)
     finally:
         model.train(was_training)
-    return [
-        t.strip() for t in tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-    ]
+    new = output[:, inputs["input_ids"].shape[1] :]
+    return [text.strip() for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
 
 
 class _StopWhen(StoppingCriteria):
@@ -148,13 +149,15 @@ def stream(
 ) -> Iterator[str]:
     """Answer one conversation piece by piece. Set ``stop`` (or leave the loop) to end it at the next token.
 
-    Generation runs in a thread of its own; an exception there is raised here, where the text is read.
+    Generation runs in a thread of its own; an exception there is raised here, where the text is read. That thread
+    takes the model's lock: do not hold it around this.
 
     Raises:
         BusyError: at once, if the model is in use and ``wait`` is False.
     """
     stop = stop or threading.Event()
     inputs = encode(tokenizer, [as_messages(question, system)], model.device)
+    config = _config(model, tokenizer, max_new_tokens, temperature)
     streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
     failure: list[BaseException] = []
 
@@ -162,7 +165,6 @@ def stream(
         try:
             with model_lock(model, "a chat answer", wait), adapter_off(model, not adapter), torch.no_grad():
                 criteria = StoppingCriteriaList([_StopWhen(stop)])
-                config = _config(model, tokenizer, max_new_tokens, temperature)
                 model.generate(**inputs, generation_config=config, streamer=streamer, stopping_criteria=criteria)
         except BaseException as e:
             failure.append(e)

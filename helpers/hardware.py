@@ -4,6 +4,7 @@ Containers often grant less than the machine has, so the limits of control group
 (https://docs.kernel.org/admin-guide/cgroup-v2.html, files cpu.max and memory.max).
 """
 
+import contextlib
 import math
 import os
 import shutil
@@ -45,7 +46,16 @@ def memory_free() -> int:
     free = psutil.virtual_memory().available
     limits = _cgroup_number("memory.max") or _cgroup_number("memory/memory.limit_in_bytes")
     used = _cgroup_number("memory.current") or _cgroup_number("memory/memory.usage_in_bytes")
-    return int(min(free, limits[0] - used[0])) if limits and used else int(free)
+    # Files that were read stay counted as used until the memory is wanted: the kernel gives those up by itself.
+    return int(min(free, limits[0] - used[0] + _cgroup_file_cache())) if limits and used else int(free)
+
+
+def _cgroup_file_cache() -> float:
+    for name, field in (("memory.stat", "inactive_file"), ("memory/memory.stat", "total_inactive_file")):
+        with contextlib.suppress(OSError, ValueError, StopIteration):
+            lines = (CGROUP / name).read_text().splitlines()
+            return float(next(line.split()[1] for line in lines if line.split()[:1] == [field]))
+    return 0.0
 
 
 def disk_free(path: Path | str) -> int:

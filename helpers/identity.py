@@ -1,6 +1,5 @@
 """Who the model shall say it is: names, identity rows, keep rows, and the dataset that TRL trains on.
 
-Rows are the common list of ``{"instruction", "input", "output"}`` that ms-swift and LLaMA-Factory read as well.
 Shipped rows carry the placeholders ``{{NAME}}`` and ``{{DEVELOPER}}``; files with literal names are as good.
 """
 
@@ -16,13 +15,19 @@ from datasets import Dataset
 
 from helpers import models, runs, specs
 from helpers.errors import IdentityError
-from helpers.generate import answers, render
+from helpers.generate import answers
+from helpers.rows import KEYS, Row, keyed, question_of, read_list
+from helpers.rows import read_text as read_text
+from helpers.rows import validate as validate
 
-Row = dict[str, str]
-KEYS = ("instruction", "input", "output")
-MAX_ROWS = 2000
 PLACEHOLDER = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
 CJK = re.compile(r"[\u4e00-\u9fff]")
+# Every assistant says these of itself, so they tell nobody apart.
+NOT_NAMES = ("ai", "a", "i", "an", "the", "assistant", "aiassistant", "model", "languagemodel", "you", "me")
+
+
+def _bare(text: str) -> str:
+    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", text).casefold())
 
 
 @dataclass(frozen=True)
@@ -35,24 +40,32 @@ class Identity:
 
     def __post_init__(self) -> None:
         """Refuse names that cannot be told apart from another model's, or that cannot be trained on."""
-        rivals = {r.casefold() for r in (*specs.RIVAL_MODELS, *specs.RIVAL_MAKERS)}
+        if isinstance(self.aliases, str):
+            raise IdentityError("the aliases are one text, not a list", f"write aliases=({self.aliases!r},)")
         for label, text in (("name", self.name), ("developer", self.developer), *(("alias", a) for a in self.aliases)):
-            if not isinstance(text, str) or not text.strip():
-                raise IdentityError(f"the {label} is empty", f"give a {label}, for example Tavi or Lantern Workshop")
-            if len(text) > 60 or re.search(r"[\n\r{}<>|]", text):
-                raise IdentityError(
-                    f"the {label} {text[:60]!r} has line breaks, brackets or over 60 characters", "shorten it"
-                )
-            if text.strip().casefold() in rivals:
-                raise IdentityError(
-                    f"the {label} {text!r} belongs to another model or company",
-                    "choose one that is yours: a claim to be theirs would be false, and no test could tell you apart",
-                )
+            _check_name(label, text)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Every spelling that counts as this identity: name, aliases and developer."""
         return (self.name, *self.aliases, self.developer)
+
+
+def _check_name(label: str, text: str) -> None:
+    if not isinstance(text, str) or not text.strip():
+        raise IdentityError(f"the {label} is empty", f"give a {label}, for example Tavi or Lantern Workshop")
+    if len(text) > 60 or text != text.strip() or re.search(r"[\n\r\t{}<>|]", text) or not _bare(text):
+        raise IdentityError(
+            f"the {label} {text[:60]!r} has line breaks, brackets, spaces around it, no letters or over 60 characters",
+            f"write a plain {label} of one to four words",
+        )
+    if _bare(text) in {_bare(rival) for rival in (*specs.RIVAL_MODELS, *specs.RIVAL_MAKERS)}:
+        raise IdentityError(
+            f"the {label} {text!r} belongs to another model or company",
+            "choose one that is yours: a claim to be theirs would be false, and no test could tell you apart",
+        )
+    if _bare(text) in NOT_NAMES:
+        raise IdentityError(f"the {label} {text!r} is a word that every assistant uses", "choose a name of its own")
 
 
 def shipped_rows(lang: str = "en") -> Path:
@@ -68,20 +81,6 @@ def _data(folder: str, name: str) -> Path:
     return path
 
 
-def read_text(path: Path | str) -> str:
-    """The file as UTF-8 text (a byte order mark is dropped); raises `IdentityError` for missing, empty or not UTF-8."""
-    path = Path(path)
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as e:
-        raise IdentityError("there is no such file", "check the name, or write it with notebook 02", path) from e
-    except UnicodeDecodeError as e:
-        raise IdentityError(f"not UTF-8 text (byte {e.start})", "save the file as UTF-8", path) from e
-    if not text.strip():
-        raise IdentityError("the file is empty", "write at least one row, or copy data/identity/en.json", path)
-    return text
-
-
 def read_rows(path: Path | str, identity: Identity | None = None) -> list[Row]:
     """Read, fill and validate identity rows.
 
@@ -92,34 +91,7 @@ def read_rows(path: Path | str, identity: Identity | None = None) -> list[Row]:
     Raises:
         IdentityError: names the file, the row (from 1) and the cure.
     """
-    text = read_text(path)
-    try:
-        rows = json.loads(text)
-    except ValueError as e:
-        raise IdentityError(
-            f"not JSON ({e})", "compare it with data/identity/en.json; commas and quotes are usual", path
-        ) from e
-    if not isinstance(rows, list) or not rows:
-        raise IdentityError("not a list of rows", 'write [{"instruction": ..., "input": "", "output": ...}, ...]', path)
-    return validate(fill(_keyed(rows, path), identity, path), path)
-
-
-def _keyed(rows: list, path: Path | str | None) -> list[Row]:
-    if len(rows) > MAX_ROWS:
-        raise IdentityError(
-            f"{len(rows)} rows, at most {MAX_ROWS} are taken: on a laptop they would train for hours",
-            "keep the best few dozen; eight topics are enough (notebook 02)", path,
-        )  # fmt: skip
-    for n, row in enumerate(rows, 1):
-        if not isinstance(row, dict) or not {"instruction", "output"} <= row.keys() or row.keys() - set(KEYS):
-            keys = sorted(row) if isinstance(row, dict) else type(row).__name__
-            raise IdentityError(
-                f"has {keys}, needs instruction, input and output", "correct the keys of this row", path, n
-            )
-        for key in KEYS:
-            if not isinstance(row.get(key, ""), str):
-                raise IdentityError(f"{key} is not text", "put it in quotes", path, n)
-    return [{key: row.get(key, "").strip() for key in KEYS} for row in rows]
+    return validate(fill(read_list(path), identity, path), path)
 
 
 def fill(rows: Sequence[Row], identity: Identity | None, path: Path | str | None = None) -> list[Row]:
@@ -137,45 +109,16 @@ def fill(rows: Sequence[Row], identity: Identity | None, path: Path | str | None
     return [{k: PLACEHOLDER.sub(lambda m, n=n: put(m, n), row[k]) for k in KEYS} for n, row in enumerate(rows, 1)]
 
 
-def _norm(text: str) -> str:
-    return re.sub(r"\W+", " ", unicodedata.normalize("NFKC", text).casefold()).strip()
-
-
-def validate(rows: Sequence[Row], path: Path | str | None = None) -> list[Row]:
-    """Check filled rows: no empty text, no half placeholders, no duplicates, no contradictions. Returns them."""
-    seen: dict[str, tuple[int, str]] = {}
-    for n, row in enumerate(rows, 1):
-        if not row["instruction"] or not row["output"]:
-            which = "question" if not row["instruction"] else "answer"
-            raise IdentityError(f"the {which} is empty", "write it or delete the row", path, n)
-        for key in KEYS:
-            if re.search(r"\{\{|\}\}|<\|", row[key]):
-                raise IdentityError(
-                    f"{key} holds an unfinished placeholder or a template token", "use {{NAME}}", path, n
-                )
-        question, answer = _norm(question_of(row)), _norm(row["output"])
-        if question in seen:
-            first, before = seen[question]
-            kind = "repeats" if before == answer else "contradicts"
-            raise IdentityError(f"{kind} row {first} ({question_of(row)[:50]!r})", "keep one of the two", path, n)
-        seen[question] = (n, answer)
-    return list(rows)
-
-
-def question_of(row: Row) -> str:
-    """The user's turn of a row: its instruction, and its input below it if there is one."""
-    return f"{row['instruction']}\n{row['input']}" if row.get("input") else row["instruction"]
-
-
 def check_lengths(rows: Sequence[Row], tokenizer, context: int, path: Path | str | None = None) -> int:
     """The longest row in tokens, template included; raises `IdentityError` for a row longer than ``context``."""
     longest = 0
     for n, row in enumerate(rows, 1):
-        length = len(
-            tokenizer(render(tokenizer, [{"role": "user", "content": question_of(row)}]) + row["output"])["input_ids"]
-        )
+        turns = [turn for part in example(row).values() for turn in part]
+        text = tokenizer.apply_chat_template(turns, tokenize=False)
+        length = len(tokenizer(text, add_special_tokens=False)["input_ids"])
         if length > context:
-            raise IdentityError(f"{length} tokens, but only {context} fit", "shorten the row", path, n)
+            cure = f"shorten the row to about {3 * context} characters, or split it in two"
+            raise IdentityError(f"{length} tokens with the chat template, but only {context} fit", cure, path, n)
         longest = max(longest, length)
     return longest
 
@@ -193,13 +136,14 @@ def language_warning(rows: Sequence[Row], model) -> str | None:
 
 def write_rows(path: Path | str, rows: Sequence[Row]) -> Path:
     """Validate and save rows atomically. A file already there that cannot be read as rows is never overwritten."""
-    validate(rows, path)
+    rows = validate(keyed(rows, path), path)
     if Path(path).exists():
         try:
-            json.loads(read_text(path))
-        except (IdentityError, ValueError) as e:
-            raise IdentityError("the file on disk is broken and was left alone", "rename or mend it first", path) from e
-    return runs.write_json(path, list(rows))
+            read_list(path)
+        except IdentityError as e:
+            what = "the file there cannot be read as rows and was left alone"
+            raise IdentityError(what, "rename it, mend it or delete it first", path) from e
+    return runs.write_json(path, rows)
 
 
 def keep_questions(lang: str = "en", n: int | None = None) -> list[str]:
@@ -233,7 +177,7 @@ def read_keep_rows(path: Path | str) -> list[Row]:
             rows.append(json.loads(line))
         except ValueError as e:
             raise IdentityError(f"not JSON ({e})", "correct this line", path, n) from e
-    return validate(_keyed(rows, path), path)
+    return validate(keyed(rows, path), path, placeholders=False)
 
 
 def example(row: Row, system: str | None = None) -> dict[str, list[dict[str, str]]]:

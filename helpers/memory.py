@@ -96,3 +96,9 @@ class MemoryCallback(Sampler, TrainerCallback):
         """Count the parts after the first step."""
         if not self.parts and optimizer is not None:
             self.parts = {**parts(model, getattr(optimizer, "optimizer", optimizer)), "gradients": self.gradients}
+
+
+def peak_parts(sampler: MemoryCallback) -> dict[str, int]:
+    """The counted parts and what is left of the peak: libraries and activations. Bytes."""
+    rest = max(0, sampler.peak - sum(sampler.parts.values()))
+    return {**sampler.parts, "libraries and activations": rest}

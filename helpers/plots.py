@@ -1,0 +1,179 @@
+"""Every chart of the course, drawn from tables and lists; nothing is computed here but positions and intervals.
+
+Colours are Okabe and Ito's, which colour-blind readers can tell apart (https://jfly.uni-koeln.de/color/); lines and
+bars also differ in dash or hatch. Each function takes its title from the caller, who knows the finding.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from helpers.stats import rate
+
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
+HATCHES = ("", "//", "..", "xx", "\\\\", "++", "")
+DASHES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1)), "-")
+
+
+def _axes(title: str, x: str, y: str, size: tuple[float, float] = (7.5, 3.6)) -> Axes:
+    _, ax = plt.subplots(figsize=size, layout="constrained")
+    ax.set_title(title, loc="left", fontsize=11)
+    ax.set_xlabel(x)
+    ax.set_ylabel(y)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def loss_curves(log: Sequence[Mapping], title: str) -> Axes:
+    """Training and held-out loss (nats a token) against optimiser steps, from a trainer's ``log_history``."""
+    ax = _axes(title, "optimiser step", "loss (nats a token)")
+    for key, label, colour, dash in (("loss", "training rows", 0, 0), ("eval_loss", "held-out rows", 5, 1)):
+        points = [(entry["step"], float(entry[key])) for entry in log if key in entry]
+        if points:
+            ax.plot(*zip(*points, strict=True), DASHES[dash], color=COLOURS[colour], marker="o", ms=3, label=label)
+    ax.set_ylim(bottom=0)
+    ax.legend(frameon=False)
+    return ax
+
+
+def change_of_mind(history: Sequence[Mapping], own: str, rival: str, title: str) -> Axes:
+    """Mean log-probability of the own and the rival answer against steps, from `IdentityTracker.history`."""
+    ax = _axes(title, "optimiser step", "mean log-probability\n(nats a token; 0 is certainty)")
+    steps = [h["step"] for h in history]
+    for i, (key, label) in enumerate((("own", own), ("rival", rival))):
+        ax.plot(steps, [h[key] for h in history], DASHES[i], color=COLOURS[(0, 5)[i]], marker="o", ms=4, label=label)
+    crossed = next((h["step"] for h in history if h["own"] > h["rival"]), None)
+    if crossed is not None:
+        ax.axvline(crossed, color="grey", lw=1, ls=":")
+        ax.annotate(
+            f"own answer ahead\nby step {crossed}",
+            (crossed, ax.get_ylim()[0]),
+            xytext=(6, 8),
+            textcoords="offset points",
+        )
+    ax.legend(frameon=False, fontsize=9)
+    return ax
+
+
+def memory(samples: Sequence[tuple[float, int]], parts: Mapping[str, int], title: str) -> Axes:
+    """Memory in use over time (seconds, MiB), with the counted parts stacked beside it as one bar."""
+    _, (ax, bar) = plt.subplots(1, 2, figsize=(7.5, 3.6), width_ratios=(4, 1), sharey=True, layout="constrained")
+    ax.set_title(title, loc="left", fontsize=11)
+    ax.plot([s for s, _ in samples], [b / 2**20 for _, b in samples], color=COLOURS[0])
+    ax.set_xlabel("time (s)")
+    ax.set_ylabel("memory of the process (MiB)")
+    bottom = 0.0
+    for i, (name, size) in enumerate(parts.items()):
+        bar.bar(
+            0,
+            size / 2**20,
+            bottom=bottom,
+            color=COLOURS[i],
+            hatch=HATCHES[i],
+            label=f"{name}: {size / 2**20:.0f}",
+            edgecolor="white",
+        )
+        bottom += size / 2**20
+    handles, labels = bar.get_legend_handles_labels()
+    bar.legend(
+        handles[::-1],
+        labels[::-1],
+        frameon=False,
+        fontsize=8,
+        loc="upper left",
+        bbox_to_anchor=(1, 1),
+        title="at the peak (MiB)",
+        title_fontsize=8,
+    )
+    bar.set_xticks([])
+    for axis in (ax, bar):
+        axis.spines[["top", "right"]].set_visible(False)
+    ax.set_ylim(bottom=0)
+    return ax
+
+
+def shares(
+    table: pd.DataFrame,
+    by: str,
+    arm: str,
+    value: str,
+    title: str,
+    y: str = "share of answers",
+    size: tuple[float, float] = (7.5, 3.8),
+) -> Axes:
+    """Grouped bars: the share of true ``value`` for each ``by`` and ``arm``, with 95% Wilson intervals.
+
+    Groups and arms stand in the order in which they first appear; ``n`` of each group is written under its name.
+    """
+    groups, arms = list(dict.fromkeys(table[by])), list(dict.fromkeys(table[arm]))
+    counts = [int((table[by] == g).sum() / len(arms)) for g in groups]
+    ax = _axes(title, "", y, size)
+    width = 0.8 / len(arms)
+    for i, name in enumerate(arms):
+        rates = [rate(list(table[(table[by] == g) & (table[arm] == name)][value])) for g in groups]
+        at = [j + (i - (len(arms) - 1) / 2) * width for j in range(len(groups))]
+        heights = [r.share for r in rates]
+        errors = [[max(0, r.share - r.low) for r in rates], [max(0, r.high - r.share) for r in rates]]
+        ax.bar(
+            at,
+            heights,
+            width * 0.92,
+            yerr=errors,
+            color=COLOURS[i],
+            hatch=HATCHES[i],
+            edgecolor="white",
+            capsize=2,
+            label=name,
+            ecolor="#444444",
+        )
+    ax.set_xticks(range(len(groups)), [f"{g}\nn = {n}" for g, n in zip(groups, counts, strict=True)])
+    ax.set_ylim(0, 1.05)
+    ax.legend(frameon=False, fontsize=9, ncols=min(len(arms), 3), loc="lower left", bbox_to_anchor=(0, -0.42))
+    return ax
+
+
+def retention(table: pd.DataFrame, arm: str, turn: str, value: str, title: str) -> Axes:
+    """The share of true ``value`` at each turn for each arm, with Wilson intervals as whiskers."""
+    ax = _axes(title, "turns of conversation before the question", "share that names itself")
+    for i, name in enumerate(dict.fromkeys(table[arm])):
+        part = table[table[arm] == name]
+        turns = sorted(part[turn].unique())
+        rates = [rate(list(part[part[turn] == t][value])) for t in turns]
+        at = [t + (i - 1) * 0.06 for t in turns]
+        errors = [[max(0, r.share - r.low) for r in rates], [max(0, r.high - r.share) for r in rates]]
+        ax.errorbar(
+            at,
+            [r.share for r in rates],
+            yerr=errors,
+            ls=DASHES[i],
+            color=COLOURS[i],
+            marker="o",
+            ms=4,
+            capsize=2,
+            label=name,
+        )
+    ax.set_ylim(-0.03, 1.05)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0, -0.5), ncols=3)
+    return ax
+
+
+def recipes(
+    table: pd.DataFrame, x: str, columns: Mapping[str, str], title: str, xlabel: str, log: bool = False
+) -> Axes:
+    """Several shares against one setting of the recipe: mean over seeds as a line, single seeds as dots."""
+    ax = _axes(title, xlabel, "share of answers")
+    for i, (column, label) in enumerate(columns.items()):
+        means = table.groupby(x)[column].mean()
+        ax.plot(means.index, means, ls=DASHES[i], color=COLOURS[i], label=label)
+        ax.plot(table[x], table[column], "o", ms=4, alpha=0.6, color=COLOURS[i])
+    if log:
+        ax.set_xscale("log")
+    ax.set_xticks(sorted(table[x].unique()), [f"{v:g}" for v in sorted(table[x].unique())])
+    ax.minorticks_off()
+    ax.set_ylim(-0.03, 1.05)
+    ax.legend(frameon=False, fontsize=9)
+    return ax

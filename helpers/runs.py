@@ -6,6 +6,7 @@ every file it names has the recorded SHA-256, so a folder cut off mid-write is s
 
 import contextlib
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -51,27 +52,35 @@ def reference_run() -> Path:
     return data_dir() / "reference"
 
 
+FULL = {errno.ENOSPC, errno.EDQUOT}
+BARRED = {errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
+# safetensors and torch wrap the operating system's error in types and words of their own.
+FULL_IN_WORDS = ("No space left", "StorageFull", "Disk quota", "PytorchStreamWriter failed", "inline_container.cc")
+
+
 @contextlib.contextmanager
-def disk_errors(path: Path | str) -> Iterator[None]:
-    """Turn a full or unwritable disk into a `DiskError` that names ``path`` and the cure."""
+def disk_errors(path: Path | str, cure: str = "free some space and run it again") -> Iterator[None]:
+    """Turn a full or unwritable disk into a `DiskError` that names ``path``; ``cure`` is for a full one."""
     try:
         yield
-    except OSError as e:
-        if e.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskError(f"{path}: the disk is full, nothing was changed", "free some space and run it again") from e
-        if e.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise DiskError(f"{path}: cannot be written ({e.strerror})", "choose a folder you may write to") from e
+    except DiskError:
         raise
-    except Exception as e:  # safetensors and torch wrap the operating system's error in their own types
-        if "No space left" in str(e) or "StorageFull" in str(e):
-            raise DiskError(f"{path}: the disk is full, nothing was changed", "free some space and run it again") from e
+    except Exception as e:
+        code = getattr(e, "errno", None)
+        if code in FULL or any(words in str(e) for words in FULL_IN_WORDS):
+            raise DiskError(f"{path}: the disk is full; what was there before is unchanged", cure) from e
+        if code in BARRED:
+            raise DiskError(f"{path}: cannot be written ({e.strerror})", "choose a folder you may write to") from e
         raise
 
 
 def make_dir(path: Path) -> Path:
     """Make ``path`` and its parents; raises `DiskError`."""
     with disk_errors(path):
-        path.mkdir(parents=True, exist_ok=True)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except FileExistsError as e:
+            raise DiskError(f"{path}: there is a file of this name", "choose another folder, or move the file") from e
     return path
 
 
@@ -98,7 +107,7 @@ def write_atomic(path: Path | str, text: str) -> Path:
 def folder_atomic(path: Path | str) -> Iterator[Path]:
     """A scratch folder beside ``path`` that takes its place only if the block ends well; raises `DiskError`.
 
-    An older ``path`` is replaced only at the end.
+    An older ``path`` is set aside and deleted only once the new one stands in its place.
     """
     path = Path(path)
     make_dir(path.parent)
@@ -107,11 +116,28 @@ def folder_atomic(path: Path | str) -> Iterator[Path]:
         try:
             yield scratch
             os.chmod(scratch, 0o755)
-            if path.exists():
-                shutil.rmtree(path)
-            os.replace(scratch, path)
+            _swap(scratch, path)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _swap(new: Path, path: Path) -> None:
+    if not path.exists():
+        os.replace(new, path)
+        return
+    aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        os.replace(path, aside / "old")  # a folder cannot be renamed onto one that holds files
+        try:
+            os.replace(new, path)
+        except BaseException:
+            os.replace(aside / "old", path)
+            raise
+    except BaseException:
+        with contextlib.suppress(OSError):
+            aside.rmdir()  # empty unless the old folder could not be put back: then it stays
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def write_json(path: Path | str, value: object) -> Path:
@@ -159,11 +185,11 @@ def read_manifest(run: Path) -> dict:
         raise RunError(f"{run}: no {MANIFEST}, so this run did not finish", "run notebook 03 again, or resume the run")
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-        files = dict(manifest["files"])
+        files, _ = dict(manifest["files"]), dict(manifest["facts"])
     except (ValueError, KeyError, TypeError, OSError) as e:
         raise RunError(f"{path}: not readable as a manifest ({e})", "run notebook 03 again") from e
     for name, digest in files.items():
-        if not (Path(run) / name).exists() or sha256(Path(run) / name) != digest:
+        if not (Path(run) / name).is_file() or sha256(Path(run) / name) != digest:
             raise RunError(f"{run}: {name} is missing or not what was written", "run notebook 03 again")
     return manifest
 
@@ -174,7 +200,8 @@ def latest(model_key: str) -> tuple[Path, str]:
     Runs that are incomplete are named in the line and left alone.
     """
     skipped = []
-    for run in sorted((home() / "runs").glob(f"*-{model_key}*"), reverse=True):
+    found = [p for p in (home() / "runs").glob(f"*-{glob.escape(model_key)}*") if p.is_dir()]
+    for run in sorted(found, key=lambda p: (p.name[:16], len(p.name), p.name), reverse=True):  # ...-10 after ...-9
         try:
             if read_manifest(run)["facts"].get("model") == model_key:
                 note = f" (incomplete and passed over: {', '.join(skipped)})" if skipped else ""

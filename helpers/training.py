@@ -4,9 +4,12 @@ The trainer is TRL's `SFTTrainer`; this module only builds its configuration fro
 safe, and seals the run folder. Notebook 03 types the same configuration out, and a test compares the two.
 """
 
+import contextlib
 import json
+import shutil
 import time
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -14,13 +17,14 @@ from pathlib import Path
 import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel
+from safetensors import safe_open
 from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from helpers import hardware, memory, models, runs, specs
 from helpers.errors import RunError
 from helpers.generate import answers, mean_logprob
-from helpers.identity import Identity, Row, to_dataset
+from helpers.identity import Identity, Row, check_lengths, to_dataset
 
 
 def lora_config(preset: specs.Preset) -> LoraConfig:
@@ -52,14 +56,19 @@ def sft_config(preset: specs.Preset, run: Path | str, **changes) -> SFTConfig:
         "use_cpu": on_cpu,
         "bf16": False,
         "activation_checkpointing": False,
-        "logging_steps": 5,
-        "save_steps": 20,
+        "logging_steps": 6,
+        "save_steps": 24,
         "save_total_limit": 2,
         "report_to": "none",
-        "disable_tqdm": False,
         "dataloader_pin_memory": not on_cpu,
     }
     return SFTConfig(**{**fields, **changes})
+
+
+def differences(lora: LoraConfig, config: SFTConfig, preset: specs.Preset, run: Path | str) -> dict[str, tuple]:
+    """Every field in which a typed-out configuration differs from the preset's: name -> (typed, preset)."""
+    pairs = ((lora.to_dict(), lora_config(preset).to_dict()), (config.to_dict(), sft_config(preset, run).to_dict()))
+    return {key: (mine[key], ours.get(key)) for mine, ours in pairs for key in mine if mine[key] != ours.get(key)}
 
 
 class IdentityTracker(TrainerCallback):
@@ -94,24 +103,27 @@ class IdentityTracker(TrainerCallback):
 
 
 def whole_checkpoint(folder: Path) -> bool:
-    """Whether a checkpoint can be resumed from: adapter, optimiser, scheduler and state are there and readable."""
+    """Whether a checkpoint can be resumed from: adapter, optimiser, scheduler, random state and step are all whole."""
     try:
-        from safetensors import safe_open
-
-        with safe_open(folder / "adapter_model.safetensors", "pt") as f:
-            list(f.keys())
-        json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
-        torch.load(folder / "optimizer.pt", weights_only=True, map_location="cpu")
-        torch.load(folder / "scheduler.pt", weights_only=True, map_location="cpu")
-        return True
+        with safe_open(folder / "adapter_model.safetensors", "pt") as f:  # fails on a file that was cut off
+            whole = bool(f.keys())
+        for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+            with zipfile.ZipFile(folder / name) as archive:  # torch's format; the archive carries checksums
+                whole = whole and archive.testzip() is None
+        return whole and "global_step" in json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
     except Exception:  # every kind of damage means the same here: take the one before
         return False
 
 
-def last_checkpoint(run: Path) -> Path | None:
-    """The newest whole ``checkpoint-<step>`` in ``run``, passing over those cut off mid-write; None if there is none."""
+def checkpoints(run: Path) -> list[Path]:
+    """Every ``checkpoint-<step>`` in ``run``, newest first, whole or not."""
     found = [p for p in Path(run).glob("checkpoint-*") if p.name.split("-")[1].isdigit()]
-    return next((p for p in sorted(found, key=lambda p: -int(p.name.split("-")[1])) if whole_checkpoint(p)), None)
+    return sorted(found, key=lambda p: -int(p.name.split("-")[1]))
+
+
+def last_checkpoint(run: Path) -> Path | None:
+    """The newest whole checkpoint in ``run``, passing over those cut off mid-write; None if there is none."""
+    return next(filter(whole_checkpoint, checkpoints(run)), None)
 
 
 def train_identity(
@@ -121,7 +133,7 @@ def train_identity(
     """Train an adapter as notebook 03 does and seal ``run`` with adapter, metrics, memory and manifest.
 
     Args:
-        model: a base model from `models.load`, without an adapter.
+        model: a base model from `models.load`; an adapter on it is taken off.
         rows, keep: filled identity rows and keep rows.
         run: the run folder; its checkpoints are resumed from if ``resume``.
         preset: how to train; by default the one for the model's size.
@@ -131,27 +143,57 @@ def train_identity(
         The tuned model, in eval mode.
 
     Raises:
-        RunError: interrupted; the message names the checkpoint to resume from. DiskError: nothing half-written.
+        RunError: ``run`` holds another run, or training was interrupted; then it names the checkpoint to resume from.
+        IdentityError: a row is too long. DiskError: whole checkpoints are kept, nothing half-written stays.
     """
-    preset = preset or specs.preset_for(models.spec_of(model))
-    runs.write_json(run / "identity.json", list(rows))
-    runs.write_jsonl(run / "keep.jsonl", list(keep))
-    sampler = memory.MemoryCallback()
-    trainer = build_trainer(
-        model, tokenizer, to_dataset(rows, keep, preset), run, preset, [sampler, *callbacks], **changes
-    )
-    start = last_checkpoint(run) if resume else None
-    began = time.perf_counter()
-    with runs.disk_errors(run), models.model_lock(model, "training"):
-        try:
-            with sampler:
-                trainer.train(resume_from_checkpoint=str(start) if start else None)
-        except KeyboardInterrupt as e:
-            kept = last_checkpoint(run)
-            where = f"resume from {kept.name} (resume=True, or --resume)" if kept else "no checkpoint yet: start again"
-            raise RunError(f"{run}: training was interrupted, its checkpoints are kept", where) from e
-    finish_run(trainer, run, preset, identity, time.perf_counter() - began, sampler)
+    model, preset = models.take_off(model), preset or specs.preset_for(models.spec_of(model))
+    check_lengths([*rows, *keep], tokenizer, min(models.context_length(model), preset.max_length))
+    _settle(run, rows, keep, resume)
+    began, sampler, data = time.perf_counter(), memory.MemoryCallback(), to_dataset(rows, keep, preset)
+    with models.model_lock(model, "training"), _safely(run, model):
+        trainer = build_trainer(model, tokenizer, data, run, preset, [sampler, *callbacks], **changes)
+        start = last_checkpoint(run) if resume else None
+        with sampler:
+            trainer.train(resume_from_checkpoint=str(start) if start else None)
+        finish_run(trainer, run, preset, identity, time.perf_counter() - began, sampler)
     return trainer.model.eval()
+
+
+def _settle(run: Path, rows: Sequence[Row], keep: Sequence[Row], resume: bool) -> None:
+    # A run is never overwritten, and never goes on with rows that it was not begun with.
+    if (run / runs.MANIFEST).exists():
+        raise RunError(f"{run}: this run is finished", "load its adapter, or train in a new run folder")
+    if not resume and ((run / "adapter").exists() or checkpoints(run)):
+        raise RunError(f"{run}: an unfinished run is here", "resume it (resume=True, or --resume), or use a new folder")
+    for path, now, write in (
+        (run / "identity.json", rows, runs.write_json),
+        (run / "keep.jsonl", keep, runs.write_jsonl),
+    ):
+        if resume and checkpoints(run) and path.exists() and _rows_in(path) != list(now):
+            raise RunError(f"{path}: these are not the rows that this run was begun with", "train in a new run folder")
+        write(path, list(now))
+
+
+def _rows_in(path: Path) -> list:
+    text = path.read_text(encoding="utf-8")
+    return json.loads(text) if path.suffix == ".json" else [json.loads(line) for line in text.splitlines()]
+
+
+@contextlib.contextmanager
+def _safely(run: Path, model) -> Iterator[None]:
+    # Whatever ends a training early: the caller's model is a base model again, and only whole checkpoints stay.
+    try:
+        with runs.disk_errors(run, "free some space, then resume (resume=True, or --resume)"):
+            yield
+    except BaseException as e:
+        models.take_off(model)
+        for broken in (p for p in checkpoints(run) if not whole_checkpoint(p)):
+            shutil.rmtree(broken, ignore_errors=True)
+        if not isinstance(e, KeyboardInterrupt):
+            raise
+        kept = last_checkpoint(run)
+        where = f"resume from {kept.name} (resume=True, or --resume)" if kept else "no checkpoint yet: start again"
+        raise RunError(f"{run}: training was interrupted, its checkpoints are kept", where) from e
 
 
 def build_trainer(model, tokenizer, dataset: Dataset, run, preset, callbacks=(), **changes) -> SFTTrainer:

