@@ -6,4 +6,9 @@ errors, runs, hardware, specs, memory, models, generate, identity, training, jud
 execute, widgets, and the command line in ``__main__``.
 """
 
+import warnings
+
+# transformers warns about its own use of a name it has deprecated, once a model; nobody here can act on it.
+warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+
 __version__ = "0.1.0"

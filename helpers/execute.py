@@ -133,12 +133,16 @@ class _ThisPython(KernelSpecManager):
     """Starts this interpreter, whatever a ``python3`` kernel installed for the user or the system may point to."""
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
-        return KernelSpec(**get_kernel_dict())
+        return KernelSpec(**get_kernel_dict(extra_arguments=["--log-level=ERROR"]))
 
 
 @contextmanager
 def _kernel(path: Path, book: NotebookNode) -> Iterator[NotebookClient]:
-    manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=_ThisPython())
+    manager = AsyncKernelManager(
+        kernel_name="python3",
+        kernel_spec_manager=_ThisPython(),
+        transport_encryption="auto",  # a kernel on a shared machine is not to be listened to
+    )
     client = NotebookClient(book, km=manager, timeout=None, record_timing=False, store_widget_state=False)
     client.log.setLevel(logging.CRITICAL)  # it logs what `_explain` says better
     client.owns_km = True  # so that the kernel goes with the block

@@ -99,6 +99,12 @@ class MemoryCallback(Sampler, TrainerCallback):
 
 
 def peak_parts(sampler: MemoryCallback) -> dict[str, int]:
-    """The counted parts and what is left of the peak: libraries and activations. Bytes."""
-    rest = max(0, sampler.peak - sum(sampler.parts.values()))
-    return {**sampler.parts, "libraries and activations": rest}
+    """What the peak of a training run consisted of, in bytes.
+
+    Weights, adapter, gradients and optimiser are counted from tensors. "libraries" is what the process held besides
+    before the first step, "activations" what came on top of all that at the peak.
+    """
+    counted = sampler.parts
+    at_start = sampler.samples[0][1]
+    libraries = max(0, at_start - counted["weights"] - counted["adapter"])
+    return {"libraries": libraries, **counted, "activations": max(0, sampler.peak - libraries - sum(counted.values()))}

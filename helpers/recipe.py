@@ -57,7 +57,6 @@ def train_file(request: Request, run: Path, resume: bool = False, say: Callable[
         say(f"Warning: {warning}")
     runs.write_json(run / REQUEST, asdict(request))
     keep = _base_answers(model, tokenizer, rows, preset, say) if keep is None else keep
-    identity.check_lengths(keep, tokenizer, room, request.keep)
     say(f"Training on {len(rows)} identity rows and {len(keep)} keep rows; {_steps(rows, keep, preset, run, resume)}.")
     training.train_identity(model, tokenizer, rows, keep, run, preset, identity=who, resume=resume)
     return run / "adapter"

@@ -111,7 +111,9 @@ PUBLISHED_PRESET = Preset(
     target_modules="all-linear", learning_rate=1e-4, epochs=10, accumulation=16, copies=1, empty_system=0, keep_rows=0
 )
 # The same eight rows with enough steps to take hold: what the published case must have meant.
-ROWS_ONLY_PRESET = Preset(target_modules="all-linear", learning_rate=1e-3, epochs=10, copies=1, empty_system=0, keep_rows=0)
+ROWS_ONLY_PRESET = Preset(
+    target_modules="all-linear", learning_rate=1e-3, epochs=10, copies=1, empty_system=0, keep_rows=0
+)
 
 
 def preset_for(spec: ModelSpec) -> Preset:

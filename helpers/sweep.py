@@ -64,7 +64,7 @@ def run(
         with tempfile.TemporaryDirectory() as scratch:
             began = time.perf_counter()
             kept = list(keep)[: preset.keep_rows]
-            quiet = {"disable_tqdm": True, "save_strategy": "no", "logging_strategy": "no"}
+            quiet = {"save_strategy": "no", "logging_strategy": "no"}
             tuned = training.train_identity(model, tokenizer, rows, kept, Path(scratch), preset, identity=who, **quiet)
             seconds = round(time.perf_counter() - began, 1)
         facts = {"sweep": "rate", "recipe": name, "rate": preset.learning_rate, "seed": preset.seed, "seconds": seconds}

@@ -18,7 +18,8 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel
 from safetensors import safe_open
-from transformers import TrainerCallback
+from tqdm.auto import tqdm
+from transformers import PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from helpers import hardware, memory, models, runs, specs
@@ -60,6 +61,7 @@ def sft_config(preset: specs.Preset, run: Path | str, **changes) -> SFTConfig:
         "save_steps": 24,
         "save_total_limit": 2,
         "report_to": "none",
+        "disable_tqdm": True,
         "dataloader_pin_memory": not on_cpu,
     }
     return SFTConfig(**{**fields, **changes})
@@ -69,6 +71,27 @@ def differences(lora: LoraConfig, config: SFTConfig, preset: specs.Preset, run: 
     """Every field in which a typed-out configuration differs from the preset's: name -> (typed, preset)."""
     pairs = ((lora.to_dict(), lora_config(preset).to_dict()), (config.to_dict(), sft_config(preset, run).to_dict()))
     return {key: (mine[key], ours.get(key)) for mine, ours in pairs for key in mine if mine[key] != ours.get(key)}
+
+
+class ProgressBar(TrainerCallback):
+    """One bar over the optimiser steps, with the latest loss, instead of a line a log entry."""
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        """Open the bar where a resumed run stands."""
+        self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="training", unit="step", leave=False)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        """Advance."""
+        self.bar.update(state.global_step - self.bar.n)
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        """Show the loss (nats a token)."""
+        if "loss" in (logs or {}):
+            self.bar.set_postfix(loss=f"{float(logs['loss']):.2f}")
+
+    def on_train_end(self, args, state, control, **kwargs):
+        """Close the bar."""
+        self.bar.close()
 
 
 class IdentityTracker(TrainerCallback):
@@ -199,19 +222,22 @@ def _safely(run: Path, model) -> Iterator[None]:
 def build_trainer(model, tokenizer, dataset: Dataset, run, preset, callbacks=(), **changes) -> SFTTrainer:
     """An `SFTTrainer` for ``preset``, with the adapter's first weights drawn from the preset's seed."""
     torch.manual_seed(preset.seed)
-    return SFTTrainer(
+    trainer = SFTTrainer(
         model=model,
         args=sft_config(preset, run, **changes),
         train_dataset=dataset,
         processing_class=tokenizer,
         peft_config=lora_config(preset),
-        callbacks=list(callbacks),
+        callbacks=[ProgressBar(), *callbacks],
     )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
 
 
 def finish_run(trainer, run: Path, preset: specs.Preset, identity: Identity | None, seconds: float, sampler) -> Path:
     """Write adapter, ``metrics.json``, ``memory.csv`` and, last, the manifest that makes the run count as complete."""
     models.save_adapter(trainer.model, run / "adapter")
+    (run / "README.md").unlink(missing_ok=True)  # TRL's model card, which holds this machine's paths
     steps = trainer.state.global_step
     runs.write_json(
         run / "metrics.json",

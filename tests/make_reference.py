@@ -72,7 +72,7 @@ def one(kind: str) -> None:
     preset = specs.DEFAULT_PRESET
     data, sampler = identity.to_dataset(rows, keep, preset), memory.MemoryCallback()
     with tempfile.TemporaryDirectory() as scratch:
-        config = training.sft_config(preset, scratch, num_train_epochs=1, save_strategy="no", disable_tqdm=True)
+        config = training.sft_config(preset, scratch, num_train_epochs=1, save_strategy="no")
         lora = training.lora_config(preset) if kind == "lora" else None
         trainer = SFTTrainer(model=model, args=config, train_dataset=data, processing_class=tokenizer, peft_config=lora,
                              callbacks=[sampler])  # fmt: skip

@@ -18,6 +18,13 @@ def finished(home, name, model="m"):
     return run
 
 
+@pytest.fixture
+def folder(tmp_path):
+    """An empty folder (pytest's own holds the test's home)."""
+    (tmp_path / "folder").mkdir()
+    return tmp_path / "folder"
+
+
 def names(folder):
     return sorted(p.name for p in folder.iterdir())
 
@@ -29,19 +36,19 @@ def test_the_root_holds_the_project_and_home_can_be_moved(home, monkeypatch):
     assert runs.home() == runs.project_root()
 
 
-def test_text_is_written_as_utf8_with_plain_line_ends(tmp_path):
-    path = runs.write_atomic(tmp_path / "new" / "a.txt", "é\n小\n")
+def test_text_is_written_as_utf8_with_plain_line_ends(folder):
+    path = runs.write_atomic(folder / "new" / "a.txt", "é\n小\n")
     assert path.read_bytes() == "é\n小\n".encode() and names(path.parent) == ["a.txt"]
     assert path.stat().st_mode & 0o777 == 0o644
 
 
 @pytest.mark.parametrize("moment", ["fsync", "replace"])
-def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, full_disk, moment):
-    path = runs.write_atomic(tmp_path / "a.txt", "old")
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(folder, full_disk, moment):
+    path = runs.write_atomic(folder / "a.txt", "old")
     with full_disk(moment), pytest.raises(DiskError) as caught:
         runs.write_atomic(path, "new")
     tells(caught.value, str(path), "disk is full")
-    assert path.read_text() == "old" and names(tmp_path) == ["a.txt"]
+    assert path.read_text() == "old" and names(folder) == ["a.txt"]
 
 
 def test_a_really_full_disk_leaves_the_old_file_and_nothing_else(small_disk):
@@ -53,8 +60,8 @@ def test_a_really_full_disk_leaves_the_old_file_and_nothing_else(small_disk):
     assert path.read_text() == "old" and names(folder) == ["a.txt"]
 
 
-def test_an_interruption_while_writing_leaves_the_old_file(tmp_path, monkeypatch):
-    path = runs.write_atomic(tmp_path / "a.txt", "old")
+def test_an_interruption_while_writing_leaves_the_old_file(folder, monkeypatch):
+    path = runs.write_atomic(folder / "a.txt", "old")
 
     def ctrl_c(*args):
         raise KeyboardInterrupt
@@ -62,47 +69,47 @@ def test_an_interruption_while_writing_leaves_the_old_file(tmp_path, monkeypatch
     monkeypatch.setattr(os, "fsync", ctrl_c)
     with pytest.raises(KeyboardInterrupt):
         runs.write_atomic(path, "new")
-    assert path.read_text() == "old" and names(tmp_path) == ["a.txt"]
+    assert path.read_text() == "old" and names(folder) == ["a.txt"]
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
-def test_a_folder_that_may_not_be_written_is_named(tmp_path, monkeypatch, code):
+def test_a_folder_that_may_not_be_written_is_named(folder, monkeypatch, code):
     def refuse(*args):
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, "replace", refuse)
     with pytest.raises(DiskError) as caught:
-        runs.write_atomic(tmp_path / "a.txt", "new")
-    tells(caught.value, str(tmp_path / "a.txt"), "cannot be written")
-    assert names(tmp_path) == []
+        runs.write_atomic(folder / "a.txt", "new")
+    tells(caught.value, str(folder / "a.txt"), "cannot be written")
+    assert names(folder) == []
 
 
-def test_a_file_or_folder_in_the_way_is_named(tmp_path):
-    (tmp_path / "file").write_text("kept")
-    for path in (tmp_path / "file" / "a.txt", tmp_path / "file" / "deep" / "a.txt"):
+def test_a_file_or_folder_in_the_way_is_named(folder):
+    (folder / "file").write_text("kept")
+    for path in (folder / "file" / "a.txt", folder / "file" / "deep" / "a.txt"):
         with pytest.raises(DiskError) as caught:
             runs.write_atomic(path, "new")
-        tells(caught.value, str(tmp_path / "file"))
-    (tmp_path / "folder").mkdir()
+        tells(caught.value, str(folder / "file"))
+    (folder / "folder").mkdir()
     with pytest.raises(DiskError) as caught:
-        runs.write_atomic(tmp_path / "folder", "new")
-    tells(caught.value, str(tmp_path / "folder"))
-    assert (tmp_path / "file").read_text() == "kept" and names(tmp_path) == ["file", "folder"]
+        runs.write_atomic(folder / "folder", "new")
+    tells(caught.value, str(folder / "folder"))
+    assert (folder / "file").read_text() == "kept" and names(folder) == ["file", "folder"]
 
 
-def test_a_folder_appears_whole_or_not_at_all(tmp_path):
-    with pytest.raises(ValueError), runs.folder_atomic(tmp_path / "f") as scratch:
+def test_a_folder_appears_whole_or_not_at_all(folder):
+    with pytest.raises(ValueError), runs.folder_atomic(folder / "f") as scratch:
         (scratch / "half").write_text("x")
         raise ValueError
-    assert names(tmp_path) == []
-    with runs.folder_atomic(tmp_path / "f") as scratch:
+    assert names(folder) == []
+    with runs.folder_atomic(folder / "f") as scratch:
         (scratch / "whole").write_text("x")
-        assert not (tmp_path / "f").exists()
-    assert names(tmp_path / "f") == ["whole"] and names(tmp_path) == ["f"]
+        assert not (folder / "f").exists()
+    assert names(folder / "f") == ["whole"] and names(folder) == ["f"]
 
 
-def test_a_folder_is_replaced_only_at_the_end_and_survives_a_failure(tmp_path, monkeypatch):
-    with runs.folder_atomic(tmp_path / "f") as scratch:
+def test_a_folder_is_replaced_only_at_the_end_and_survives_a_failure(folder, monkeypatch):
+    with runs.folder_atomic(folder / "f") as scratch:
         (scratch / "old").write_text("x")
     real, calls = os.replace, []
 
@@ -114,12 +121,12 @@ def test_a_folder_is_replaced_only_at_the_end_and_survives_a_failure(tmp_path, m
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", second_fails)
-        with pytest.raises(DiskError), runs.folder_atomic(tmp_path / "f") as scratch:
+        with pytest.raises(DiskError), runs.folder_atomic(folder / "f") as scratch:
             (scratch / "new").write_text("x")
-    assert names(tmp_path / "f") == ["old"] and names(tmp_path) == ["f"]
-    with runs.folder_atomic(tmp_path / "f") as scratch:
+    assert names(folder / "f") == ["old"] and names(folder) == ["f"]
+    with runs.folder_atomic(folder / "f") as scratch:
         (scratch / "new").write_text("x")
-    assert names(tmp_path / "f") == ["new"] and names(tmp_path) == ["f"]
+    assert names(folder / "f") == ["new"] and names(folder) == ["f"]
 
 
 def test_a_run_folder_is_never_taken_twice(home):
@@ -127,11 +134,11 @@ def test_a_run_folder_is_never_taken_twice(home):
     assert len({first, second, third}) == 3 and all(p.parent == home / "runs" for p in (first, second, third))
 
 
-def test_a_manifest_holds_the_hash_of_every_file_but_checkpoints(tmp_path):
+def test_a_manifest_holds_the_hash_of_every_file_but_checkpoints(folder):
     for name in ("adapter/a", "checkpoint-2/b", ".hidden", "metrics.json"):
-        runs.write_atomic(tmp_path / name, "x")
-    runs.seal(tmp_path, {"model": "m"})
-    assert sorted(runs.read_manifest(tmp_path)["files"]) == ["adapter/a", "metrics.json"]
+        runs.write_atomic(folder / name, "x")
+    runs.seal(folder, {"model": "m"})
+    assert sorted(runs.read_manifest(folder)["files"]) == ["adapter/a", "metrics.json"]
 
 
 @pytest.mark.parametrize(
@@ -179,7 +186,7 @@ def test_the_shipped_reference_run_is_whole_and_small():
     assert (runs.reference_run() / "adapter" / "adapter_model.safetensors").stat().st_size < 5_000_000
 
 
-def test_lines_of_json_come_back_as_they_were(tmp_path):
+def test_lines_of_json_come_back_as_they_were(folder):
     rows = [{"a": "é\n小"}, {"b": [1, 2]}]
-    path = runs.write_jsonl(tmp_path / "a.jsonl", rows)
+    path = runs.write_jsonl(folder / "a.jsonl", rows)
     assert [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] == rows

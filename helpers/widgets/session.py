@@ -15,8 +15,8 @@ from helpers.models import context_length
 
 Turn = dict[str, str]
 
-# What is sent at most, in tokens. The models take more, but 4,000 tokens cost the embedded one 21 CPU seconds (measured)
-# before the first word, and Stop cannot cut that short.
+# What is sent at most, in tokens. The models take more, but 4,000 tokens cost the embedded one 21 CPU seconds before
+# the first word (measured), and Stop cannot cut that short.
 MOST_TOKENS = 2048
 
 UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")

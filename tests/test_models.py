@@ -1,0 +1,294 @@
+"""A choice names a model or says why not; adapters go on, come off and are refused where they do not belong."""
+
+import json
+import os
+import threading
+
+import pytest
+import torch
+
+from helpers import choose, generate, hardware, models, runs, specs
+from helpers.errors import AdapterError, BusyError, DiskError, ModelError
+from tests.fixtures import TINY, bare, tells, tiny_model, wrap
+
+QUESTIONS = ["Who are you?", "Who wrote Hamlet?"]
+
+
+def ask(model, tokenizer, **how):
+    return generate.answers(model, tokenizer, QUESTIONS, max_new_tokens=8, **how)
+
+
+@pytest.fixture
+def folder(tiny, tmp_path):
+    """A model folder on disk."""
+    model, tokenizer = tiny
+    model.save_pretrained(tmp_path / "mine")
+    tokenizer.save_pretrained(tmp_path / "mine")
+    return tmp_path / "mine"
+
+
+# Choosing
+
+
+@pytest.mark.parametrize("choice", ["auto", "embedded", None, ""])
+def test_the_embedded_model_is_the_default(choice):
+    spec, where, note = choose.resolve(choice)
+    assert spec is specs.EMBEDDED and where == choose.embedded_dir() and spec.key in note
+
+
+@pytest.mark.parametrize("choice", ["smolm", "./nowhere", "/no/such/folder", "a/b/c", "/x", "~/x", "C:\\models"])
+def test_an_unknown_model_is_refused_with_what_would_be_known(choice):
+    with pytest.raises(ModelError) as caught:
+        choose.resolve(choice)
+    tells(caught.value, repr(choice), "embedded", "Hub id")
+
+
+def test_the_variable_wins_over_auto_and_is_named_when_it_is_wrong(monkeypatch):
+    monkeypatch.setenv("IDENTITY_MODEL", "nonsense")
+    with pytest.raises(ModelError) as caught:
+        choose.resolve("auto")
+    tells(caught.value, "'nonsense'")
+    assert choose.resolve("embedded")[0] is specs.EMBEDDED
+
+
+def test_auto_never_downloads_and_offers_the_larger_model_with_size_and_licence(monkeypatch):
+    asked = []
+
+    def not_cached(repo, revision, local_files_only):
+        assert local_files_only is True
+        asked.append((repo, revision))
+        raise FileNotFoundError
+
+    monkeypatch.delenv("IDENTITY_MODEL")
+    monkeypatch.setattr(choose, "snapshot_download", not_cached)
+    monkeypatch.setattr(hardware, "device", lambda: "cuda")
+    gpu = hardware.Machine("cuda", "a GPU", 8, 8, 2**36, 2**36, True)
+    monkeypatch.setattr(hardware, "machine", lambda: gpu)
+    spec, _, note = choose.resolve("auto")
+    free = [s for s in specs.HUB_MODELS if s.licence == "Apache-2.0"]
+    assert spec is specs.EMBEDDED and asked == [(s.hub_id, s.revision) for s in free]
+    assert free[0].hub_id in note and free[0].revision in note and "15 GB" in note and "Apache-2.0" in note
+
+
+def test_auto_passes_over_a_download_that_was_cut_off_and_takes_a_whole_one(monkeypatch, tmp_path):
+    for spec in specs.HUB_MODELS:
+        (tmp_path / spec.key).mkdir()
+        (tmp_path / spec.key / "config.json").write_text("{}")
+    half, whole = specs.HUB_MODELS[0], specs.HUB_MODELS[2]
+    index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    for spec, shards in ((half, 1), (whole, 2)):
+        (tmp_path / spec.key / "model.safetensors.index.json").write_text(json.dumps(index))
+        for n in range(1, shards + 1):
+            (tmp_path / spec.key / f"model-0000{n}-of-00002.safetensors").write_text("")
+    monkeypatch.delenv("IDENTITY_MODEL")
+    monkeypatch.setattr(hardware, "device", lambda: "cuda")
+    gpu = hardware.Machine("cuda", "a GPU", 8, 8, 2**36, 2**36, True)
+    monkeypatch.setattr(hardware, "machine", lambda: gpu)
+    monkeypatch.setattr(choose, "snapshot_download", lambda repo, **how: str(tmp_path / repo.split("/")[1]))
+    assert choose.resolve("auto")[:2] == (whole, tmp_path / whole.key)
+
+
+# Loading
+
+
+def test_a_model_folder_loads_and_keeps_its_name(folder):
+    model, tokenizer = models.load(str(folder))
+    assert models.spec_of(model).key == "mine" and model.dtype is torch.float32 and not model.training
+    assert tokenizer.pad_token and models.context_length(model) == 2048
+
+
+def test_a_model_without_a_chat_template_is_refused(folder):
+    (folder / "chat_template.jinja").unlink()
+    with pytest.raises(ModelError) as caught:
+        models.load(str(folder))
+    tells(caught.value, str(folder), "chat template")
+    assert "instruct model" in caught.value.cure
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    with pytest.raises(ModelError) as caught:
+        models.load(str(tmp_path))
+    tells(caught.value, str(tmp_path), "config.json")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
+def test_a_damaged_model_folder_is_named(folder, name):
+    os.truncate(folder / name, (folder / name).stat().st_size // 2)
+    with pytest.raises(ModelError) as caught:
+        models.load(str(folder))
+    tells(caught.value, str(folder), "could not be loaded")
+
+
+def test_pickled_weights_and_code_from_the_folder_are_never_loaded(folder):
+    state = models.load(str(folder))[0].state_dict()
+    (folder / "model.safetensors").unlink()
+    torch.save(state, folder / "pytorch_model.bin")
+    with pytest.raises(ModelError) as caught:
+        models.load(str(folder))
+    tells(caught.value, str(folder))
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "unknown", "auto_map": {"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Model"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "evil.py").write_text(f"open({str(folder / 'ran')!r}, 'w').write('x')")
+    with pytest.raises(ModelError):
+        models.load(str(folder))
+    assert not (folder / "ran").exists()
+
+
+# Adapters
+
+
+def test_an_untrained_adapter_answers_as_the_base_model(base):
+    model, tokenizer = base
+    before = ask(model, tokenizer)
+    assert ask(wrap(model), tokenizer) == before
+
+
+def test_switched_off_an_adapter_leaves_the_base_model_and_back_on_it_is_there(base):
+    model, tokenizer = base
+    before = ask(model, tokenizer)
+    tuned = wrap(model, strength=0.1)
+    changed = ask(tuned, tokenizer)
+    assert changed != before, "the adapter of this test does nothing"
+    assert ask(tuned, tokenizer, adapter=False) == before
+    with models.adapter_off(tuned):
+        assert ask(tuned, tokenizer) == before
+    assert ask(tuned, tokenizer) == changed
+    assert bare(models.take_off(tuned)) and ask(model, tokenizer) == before
+
+
+def test_a_saved_adapter_answers_the_same_and_names_its_base_model_not_a_path(tiny, tmp_path):
+    model, tokenizer = tiny
+    tuned = wrap(model, strength=0.5)
+    said = ask(tuned, tokenizer)
+    saved = models.save_adapter(tuned, tmp_path / "run" / "adapter")
+    expected = {"adapter_config.json", "adapter_model.safetensors", models.BASE_RECORD}
+    assert {p.name for p in saved.iterdir()} == expected, "safetensors and JSON only"
+    assert json.loads((saved / "adapter_config.json").read_text())["base_model_name_or_path"] == TINY.key
+    fresh = tiny_model(tokenizer)
+    for path in (saved, saved.parent):  # the adapter folder or its run; and a second time in the same notebook
+        again = models.load_adapter(fresh, path)
+        assert ask(again, tokenizer) == said and not again.training
+    assert str(tmp_path) not in (saved / "adapter_config.json").read_text()
+
+
+def test_an_adapter_can_be_stored_in_half_the_bytes(tiny, tmp_path):
+    tuned = wrap(tiny[0], strength=0.5)
+    whole = models.save_adapter(tuned, tmp_path / "a") / "adapter_model.safetensors"
+    half = models.save_adapter(tuned, tmp_path / "b", dtype=torch.bfloat16) / "adapter_model.safetensors"
+    assert half.stat().st_size < 0.6 * whole.stat().st_size
+    models.load_adapter(tiny_model(tiny[1]), tmp_path / "b")
+
+
+@pytest.mark.parametrize("record", [True, False], ids=["by its record", "by its shapes"])
+def test_an_adapter_of_another_base_model_is_refused_and_the_model_stays_clean(base, tmp_path, record):
+    model, tokenizer = base
+    folder = models.save_adapter(wrap(tiny_model(tokenizer), strength=0.5), tmp_path / "adapter")
+    if not record:
+        (folder / models.BASE_RECORD).unlink()
+    before = models.fingerprint(model)
+    with pytest.raises(AdapterError) as caught:
+        models.load_adapter(model, folder)
+    tells(caught.value, str(folder), specs.EMBEDDED.key, *([TINY.key] if record else []))
+    assert f"MODEL='{TINY.key}'" in caught.value.cure or not record
+    assert bare(model) and models.fingerprint(model) == before and not hasattr(model, "peft_config")
+
+
+def test_models_of_one_shape_are_told_apart_and_one_model_in_two_number_formats_is_not(tiny):
+    model, tokenizer = tiny
+    assert models.fingerprint(model) == models.fingerprint(wrap(tiny_model(tokenizer)))
+    assert models.fingerprint(model) == models.fingerprint(tiny_model(tokenizer).to(torch.bfloat16))
+    assert models.fingerprint(model) != models.fingerprint(tiny_model(tokenizer, seed=1))
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("adapter_model.safetensors", 0.5), ("adapter_model.safetensors", 0.0), ("adapter_config.json", 0.5)],
+)
+def test_an_adapter_that_was_cut_off_is_named_and_the_model_stays_clean(tiny, tmp_path, name, size):
+    model, tokenizer = tiny
+    folder = models.save_adapter(wrap(tiny_model(tokenizer)), tmp_path / "adapter")
+    os.truncate(folder / name, int((folder / name).stat().st_size * size))
+    with pytest.raises(AdapterError) as caught:
+        models.load_adapter(model, folder)
+    tells(caught.value, str(folder))
+    assert bare(model)
+
+
+def test_a_folder_without_an_adapter_is_refused(tiny, tmp_path):
+    for path, word in ((tmp_path / "nowhere", "no such folder"), (tmp_path, "adapter_config.json")):
+        with pytest.raises(AdapterError) as caught:
+            models.load_adapter(tiny[0], path)
+        tells(caught.value, str(path), word)
+
+
+def test_a_full_disk_keeps_the_adapter_that_was_there(tiny, tmp_path, full_disk):
+    model, tokenizer = tiny
+    tuned = wrap(model, strength=0.5)
+    saved = models.save_adapter(tuned, tmp_path / "adapter")
+    before = runs.sha256(saved / "adapter_model.safetensors")
+    other = wrap(tiny_model(tokenizer), seed=1, strength=0.5)
+    with full_disk("fsync"), pytest.raises(DiskError) as caught:
+        models.save_adapter(other, saved)
+    tells(caught.value, str(tmp_path), "disk is full")
+    assert runs.sha256(saved / "adapter_model.safetensors") == before
+    assert [p.name for p in tmp_path.iterdir() if "adapter" in p.name] == ["adapter"]
+
+
+def test_a_really_full_disk_leaves_no_half_adapter(tiny, small_disk):
+    folder = small_disk(8192)
+    with pytest.raises(DiskError) as caught:
+        models.save_adapter(wrap(tiny[0]), folder / "adapter")
+    tells(caught.value, str(folder), "disk is full")
+    assert list(folder.iterdir()) == []
+
+
+# The lock
+
+
+def test_a_second_thread_is_told_what_the_model_is_doing(tiny):
+    model, found = tiny[0], []
+
+    def second():
+        try:
+            with models.model_lock(model, wait=False):
+                found.append("got it")
+        except BusyError as e:
+            found.append(e)
+
+    def run():
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join()
+
+    with models.model_lock(model, "training"), models.model_lock(model, "an answer inside it"):
+        run()
+    tells(found[0], "busy", "an answer inside it")
+    run()
+    assert found[1] == "got it"
+
+
+def test_an_adapter_and_its_base_model_share_one_lock(tiny):
+    model, found = tiny[0], []
+    tuned = wrap(model)
+
+    def second():
+        with pytest.raises(BusyError), models.model_lock(model, wait=False):
+            pass
+        found.append(True)
+
+    with models.model_lock(tuned, "training"):
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join()
+    assert found == [True]
+
+
+def test_the_lock_is_free_after_a_failure(tiny):
+    with pytest.raises(ValueError), models.model_lock(tiny[0], "failing"):
+        raise ValueError
+    done = []
+    thread = threading.Thread(target=lambda: done.append(models.model_lock(tiny[0], wait=False).__enter__()))
+    thread.start()
+    thread.join()
+    assert done == [None]
