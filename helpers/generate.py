@@ -20,6 +20,7 @@ from transformers import (
 from helpers.models import adapter_off, model_lock
 
 Messages = list[dict[str, str]]
+TOKENS_AT_ONCE = 2048  # prompt tokens in a batch
 
 
 def as_messages(question: str | Messages, system: str | None = None) -> Messages:
@@ -82,7 +83,7 @@ def answers(
         questions: plain texts, or conversations that end with a user turn.
         system: see `as_messages`.
         adapter: False answers with the base model under the adapter.
-        batch: conversations at once. In float32 the answers do not depend on it.
+        batch: conversations at once at most (fewer if they are long). In float32 the answers do not depend on it.
         temperature: None for greedy decoding; otherwise samples with ``seed``.
         progress: label of a progress bar; empty for none.
     """
@@ -97,13 +98,22 @@ def answers(
         _seeded(config, seed),
         bar,
     ):
-        for start in range(0, len(order), batch):
-            part = order[start : start + batch]
+        for part in _batches(order, conversations, tokenizer, batch):
             texts = _answer_batch(model, tokenizer, [conversations[i] for i in part], config)
             for i, text in zip(part, texts, strict=True):
                 found[i] = text
             bar.update(len(part))
     return found
+
+
+def _batches(order: list[int], conversations, tokenizer, batch: int) -> Iterator[list[int]]:
+    # Longest first, so the first of a batch says how wide it is padded. Long prompts go in smaller batches: the keys
+    # and values of 16 conversations of 400 tokens alone would take 300 MB of the embedded model's memory.
+    while order:
+        width = len(tokenizer(render(tokenizer, conversations[order[0]]), add_special_tokens=False)["input_ids"])
+        size = max(1, min(batch, TOKENS_AT_ONCE // width))
+        yield order[:size]
+        order = order[size:]
 
 
 @contextlib.contextmanager

@@ -65,6 +65,8 @@ def _merged(books: Sequence[tuple[str, NotebookNode]], images: Path) -> Notebook
         for output in cell.get("outputs", []):
             if "data" in output:  # a script or a widget without its kernel has nothing to show on a page
                 output.data = {kind: value for kind, value in output.data.items() if kind in SAFE_DATA}
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if output.get("data", True)]
     return merged
 
 
