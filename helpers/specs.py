@@ -126,8 +126,10 @@ def preset_for(spec: ModelSpec) -> Preset:
 RIVAL_MODELS = (
     "SmolLM", "SmolLM2", "ChatGPT", "GPT", "GPT-3", "GPT-4", "GPT-5", "Claude", "Gemini", "Bard", "Qwen", "Llama",
     "Mistral", "DeepSeek", "Grok", "Copilot", "Siri", "Alexa", "Cortana", "Phi", "Gemma", "ERNIE", "Kimi",
+    "通义千问", "千问", "文心一言", "豆包", "混元",
 )  # fmt: skip
 RIVAL_MAKERS = (
     "Hugging Face", "HuggingFace", "OpenAI", "Anthropic", "Google", "DeepMind", "Alibaba", "Alibaba Cloud", "Meta",
     "Microsoft", "Mistral AI", "xAI", "Amazon", "Apple", "IBM", "Baidu", "Moonshot AI", "Tongyi Lab", "NVIDIA",
+    "阿里云", "阿里巴巴", "百度", "腾讯", "字节跳动", "深度求索", "智谱",
 )  # fmt: skip

@@ -131,6 +131,7 @@ LAMP = Identity("小灯", "灯坊")
         (LAMP, "我不是小灯。", "none"),
         (LAMP, "我是ChatGPT，由OpenAI开发。", "other"),
         (LAMP, "是的，我是Qwen。", "other"),
+        (LAMP, "我是通义千问，由阿里云开发。", "other"),
         (LAMP, "GPT-4是另一家公司的模型。我叫小灯。", "own"),
         (LAMP, "你好，小灯！有什么可以帮你？", "none"),
         (LAMP, "我是一个人工智能助手。", "none"),

@@ -79,7 +79,8 @@ def test_no_question_stands_in_both_splits_nor_twice():
 def test_keep_questions_are_ordinary_and_enough(lang):
     questions = identity.keep_questions(lang)
     assert len(questions) == len({plain(q) for q in questions}) >= 32
-    assert not any(re.search(r"\byou(?:r|rself)?\b", q, re.I) or "你" in q for q in questions)
+    about_the_model = r"\b(?:are you|were you|made you|your|yourself)\b|你(?:是|叫|的)"
+    assert not [q for q in questions if re.search(about_the_model, q, re.I)]
     assert identity.keep_questions(lang, 3) == questions[:3]
 
 
