@@ -27,7 +27,9 @@ TABLES = ("recipes.csv", "full_tuning.csv", "curves.csv")
 def rows_and_keep(model, tokenizer):
     """The shipped rows filled, and the base model's keep rows."""
     rows = identity.read_rows(identity.shipped_rows("en"), WHO)
-    return rows, identity.make_keep_rows(model, tokenizer, identity.keep_questions("en", specs.DEFAULT_PRESET.keep_rows))
+    return rows, identity.make_keep_rows(
+        model, tokenizer, identity.keep_questions("en", specs.DEFAULT_PRESET.keep_rows)
+    )
 
 
 def adapter() -> None:
@@ -58,7 +60,10 @@ def adapter() -> None:
 
 def full() -> None:
     """Measure full fine-tuning against LoRA, each in a process of its own: seconds and peak memory."""
-    measured = [json.loads(subprocess.check_output([sys.executable, __file__, "one", kind]).splitlines()[-1]) for kind in ("full", "lora")]
+    measured = [
+        json.loads(subprocess.check_output([sys.executable, __file__, "one", kind]).splitlines()[-1])
+        for kind in ("full", "lora")
+    ]
     table = pd.DataFrame(measured).assign(device=hardware.machine().name, command="python tests/make_reference.py full")
     runs.write_atomic(REFERENCE / "full_tuning.csv", table.to_csv(index=False))
     print(table)
@@ -81,7 +86,11 @@ def one(kind: str) -> None:
         with sampler:
             trainer.train()
     result = {"method": {"full": "all weights", "lora": "LoRA"}[kind], "trained weights": trained}
-    print(json.dumps({**result, "seconds": round(time.perf_counter() - began, 1), "peak MiB": round(sampler.peak / 2**20)}))
+    print(
+        json.dumps(
+            {**result, "seconds": round(time.perf_counter() - began, 1), "peak MiB": round(sampler.peak / 2**20)}
+        )
+    )
 
 
 def curves(*seeds: str) -> None:

@@ -127,7 +127,9 @@ def test_in_place_twice_gives_the_same_file_and_a_failure_leaves_it_alone(tmp_pa
 
 def tidied(*outputs):
     """The outputs of one code cell after `execute.tidy`."""
-    cell = new_code_cell("x", outputs=list(outputs), metadata={"tags": ["keep"], "execution": {"shell.execute_reply": "2026-01-01"}})
+    cell = new_code_cell(
+        "x", outputs=list(outputs), metadata={"tags": ["keep"], "execution": {"shell.execute_reply": "2026-01-01"}}
+    )
     book = execute.tidy(new_notebook(cells=[cell], metadata={"widgets": {"state": {}}}))
     assert "widgets" not in book.metadata and book.cells[0].metadata == {"tags": ["keep"]}
     return book.cells[0].outputs
