@@ -5,6 +5,7 @@ What imports torch is imported inside the commands, so that ``--help`` answers a
 
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -161,6 +162,7 @@ def chat(adapter: Adapter = None, system: System = None, model: Model = "auto") 
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line; a `HelpersError`, or a path of no use, becomes one line on stderr and exit status 1."""
+    warnings.simplefilter("ignore", FutureWarning)  # from libraries to their callers: nothing a reader can act on
     try:
         app(args, prog_name="python -m helpers")
     except HelpersError as e:

@@ -1,7 +1,8 @@
 """Every chart of the course, drawn from tables and lists; nothing is computed here but positions and intervals.
 
 Colours are Okabe and Ito's, which colour-blind readers can tell apart (https://jfly.uni-koeln.de/color/); lines and
-bars also differ in dash or hatch. Each function takes its title from the caller, who knows the finding.
+bars also differ in dash or hatch. Each function takes its title from the caller, who knows the finding, and leaves
+the new figure as pyplot's current one: a notebook shows it at the end of the cell.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +28,7 @@ def _axes(title: str, x: str, y: str, size: tuple[float, float] = (7.5, 3.6)) ->
     return ax
 
 
-def loss_curves(log: Sequence[Mapping], title: str) -> Axes:
+def loss_curves(log: Sequence[Mapping], title: str) -> None:
     """Training and held-out loss (nats a token) against optimiser steps, from a trainer's ``log_history``."""
     ax = _axes(title, "optimiser step", "loss (nats a token)")
     for key, label, colour, dash in (("loss", "training rows", 0, 0), ("eval_loss", "held-out rows", 5, 1)):
@@ -36,10 +37,9 @@ def loss_curves(log: Sequence[Mapping], title: str) -> Axes:
             ax.plot(*zip(*points, strict=True), DASHES[dash], color=COLOURS[colour], marker="o", ms=3, label=label)
     ax.set_ylim(bottom=0)
     ax.legend(frameon=False)
-    return ax
 
 
-def change_of_mind(history: Sequence[Mapping], own: str, rival: str, title: str) -> Axes:
+def change_of_mind(history: Sequence[Mapping], own: str, rival: str, title: str) -> None:
     """Mean log-probability of the own and the rival answer against steps, from `IdentityTracker.history`."""
     ax = _axes(title, "optimiser step", "mean log-probability\n(nats a token; 0 is certainty)")
     steps = [h["step"] for h in history]
@@ -51,10 +51,9 @@ def change_of_mind(history: Sequence[Mapping], own: str, rival: str, title: str)
         place = {"xytext": (6, -4), "textcoords": "offset points", "va": "top", "fontsize": 9}
         ax.annotate(f"own answer ahead by step {crossed}", (crossed, ax.get_ylim()[1]), **place)
     ax.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(0, -0.2))
-    return ax
 
 
-def memory(samples: Sequence[tuple[float, int]], parts: Mapping[str, int], title: str) -> Axes:
+def memory(samples: Sequence[tuple[float, int]], parts: Mapping[str, int], title: str) -> None:
     """Memory in use over time (seconds, MiB), with the counted parts stacked beside it as one bar."""
     _, (ax, bar) = plt.subplots(1, 2, figsize=(7.5, 3.6), width_ratios=(4, 1), sharey=True, layout="constrained")
     ax.set_title(title, loc="left", fontsize=11)
@@ -88,7 +87,6 @@ def memory(samples: Sequence[tuple[float, int]], parts: Mapping[str, int], title
     for axis in (ax, bar):
         axis.spines[["top", "right"]].set_visible(False)
     ax.set_ylim(bottom=0)
-    return ax
 
 
 def shares(
@@ -99,7 +97,7 @@ def shares(
     title: str,
     y: str = "share of answers",
     size: tuple[float, float] = (7.5, 3.8),
-) -> Axes:
+) -> None:
     """Grouped bars: the share of true ``value`` for each ``by`` and ``arm``, with 95% Wilson intervals.
 
     Groups and arms stand in the order in which they first appear; ``n`` of each group is written under its name.
@@ -128,10 +126,9 @@ def shares(
     ax.set_xticks(range(len(groups)), [f"{g}\nn = {n}" for g, n in zip(groups, counts, strict=True)])
     ax.set_ylim(0, 1.05)
     ax.legend(frameon=False, fontsize=9, ncols=min(len(arms), 3), loc="lower left", bbox_to_anchor=(0, -0.42))
-    return ax
 
 
-def retention(table: pd.DataFrame, arm: str, turn: str, value: str, title: str) -> Axes:
+def retention(table: pd.DataFrame, arm: str, turn: str, value: str, title: str) -> None:
     """The share of true ``value`` at each turn for each arm, with Wilson intervals as whiskers."""
     ax = _axes(title, "turns of conversation before the question", "share that names itself")
     for i, name in enumerate(dict.fromkeys(table[arm])):
@@ -154,12 +151,11 @@ def retention(table: pd.DataFrame, arm: str, turn: str, value: str, title: str) 
     ax.set_ylim(-0.03, 1.05)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0, -0.5), ncols=3)
-    return ax
 
 
 def recipes(
     table: pd.DataFrame, x: str, columns: Mapping[str, str], title: str, xlabel: str, log: bool = False
-) -> Axes:
+) -> None:
     """Several shares against one setting of the recipe: mean over seeds as a line, single seeds as dots."""
     ax = _axes(title, xlabel, "share of answers")
     for i, (column, label) in enumerate(columns.items()):
@@ -172,4 +168,3 @@ def recipes(
     ax.minorticks_off()
     ax.set_ylim(-0.03, 1.05)
     ax.legend(frameon=False, fontsize=9)
-    return ax

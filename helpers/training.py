@@ -15,10 +15,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from datasets import Dataset
+from datasets import Dataset, disable_progress_bars
 from peft import LoraConfig, PeftModel
 from safetensors import safe_open
-from tqdm.auto import tqdm
+from tqdm import tqdm
 from transformers import PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
@@ -26,6 +26,8 @@ from helpers import hardware, memory, models, runs, specs
 from helpers.errors import RunError
 from helpers.generate import answers, mean_logprob
 from helpers.identity import Identity, Row, check_lengths, to_dataset
+
+disable_progress_bars()  # four bars of datasets for eight rows; the training has its own
 
 
 def lora_config(preset: specs.Preset) -> LoraConfig:
