@@ -2,8 +2,9 @@
 
 It is not a training framework. The training itself is TRL's and PEFT's, and stands in notebook 03.
 Modules are "rooms": each imports only from those above it in this list, so any of them can be read alone:
-errors, runs, hardware, specs, memory, models, generate, identity, training, judge, probes, stats, plots,
-execute, widgets, and the command line in ``__main__``.
+errors, runs, hardware, specs, memory, choose, models, weights, generate, rows, identity, training, judge, probes,
+stats, sweep, workspace, plots, widgets, preflight, questions, recipe, execute, report, terminal, and the command line
+in ``__main__``.
 """
 
 import warnings
