@@ -109,7 +109,7 @@ def test_ten_thousand_rows(tmp_path):
 
 def test_a_row_longer_than_the_context(tmp_path, embedded):
     model, tokenizer = embedded
-    path = saved(tmp_path, [GOOD, row(output="word " * 3000)])
+    path = saved(tmp_path, [GOOD, row(output="word " * 9000)])
     rows = identity.read_rows(path, TAVI)
     with pytest.raises(IdentityError) as caught:
         identity.check_lengths(rows, tokenizer, models.context_length(model), path)
