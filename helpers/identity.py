@@ -165,7 +165,7 @@ def make_keep_rows(model, tokenizer, questions: Sequence[str], max_new_tokens: i
 
 def whole_sentences(text: str) -> str:
     """The text up to its last sentence end; all of it if there is none."""
-    ends = [m.end() for m in re.finditer(r"[.!?。！？](?=\s|$)", text)]
+    ends = [m.end() for m in re.finditer(r"[.!?](?=\s|$)|[。！？]", text)]
     return text[: ends[-1]].strip() if ends else text.strip()
 
 

@@ -4,6 +4,7 @@ Not used for the notebooks: theirs is notebooks/conftest.py.
 """
 
 import os
+import signal
 
 # Before anything imports torch or transformers, which read these once.
 os.environ.update(IDENTITY_MODEL="embedded", IDENTITY_DEVICE="cpu", IDENTITY_STATIC="1", HF_HUB_OFFLINE="1")
@@ -12,6 +13,9 @@ import pytest
 
 from helpers.identity import Identity
 from tests.fixtures import base, full_disk, read_only, small_disk, tiny  # noqa: F401 (fixtures for every test)
+
+# A test run that was started in the background inherits an ignored Ctrl-C; a reader's terminal does not ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

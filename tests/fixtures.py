@@ -66,8 +66,11 @@ def bare(model) -> bool:
 
 @pytest.fixture
 def tiny(embedded):
-    """(model, tokenizer) of a random two-layer model, new for every test."""
-    return tiny_model(embedded[1]), embedded[1]
+    """(model, tokenizer) of a random two-layer model, new for every test; one thread is quickest for it."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield tiny_model(embedded[1]), embedded[1]
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

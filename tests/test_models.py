@@ -15,7 +15,7 @@ QUESTIONS = ["Who are you?", "Who wrote Hamlet?"]
 
 
 def ask(model, tokenizer, **how):
-    return generate.answers(model, tokenizer, QUESTIONS, max_new_tokens=8, **how)
+    return generate.answers(model, tokenizer, QUESTIONS, max_new_tokens=6, **how)
 
 
 @pytest.fixture
