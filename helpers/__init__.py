@@ -7,7 +7,11 @@ stats, sweep, workspace, plots, widgets, preflight, questions, recipe, execute, 
 in ``__main__``.
 """
 
+import os
 import warnings
+
+# No telemetry, from any library that asks: read when huggingface_hub is imported (see also `choose`).
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 # transformers warns about its own use of a name it has deprecated, once a model; nobody here can act on it.
 warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)

@@ -5,12 +5,13 @@ import os
 from pathlib import Path
 
 import platformdirs
-from huggingface_hub import snapshot_download
+from huggingface_hub import constants, snapshot_download
 
 from helpers import hardware, specs
 from helpers.errors import ModelError
 
 SOURCE_RECORD = "source.json"
+constants.HF_HUB_DISABLE_TELEMETRY = True  # also where huggingface_hub was imported before this package
 
 
 def cache_dir() -> Path:
