@@ -212,6 +212,7 @@ def _safely(run: Path, model) -> Iterator[None]:
             yield
     except BaseException as e:
         models.take_off(model)
+        (run / "README.md").unlink(missing_ok=True)  # TRL's model card; see finish_run
         for broken in (p for p in checkpoints(run) if not whole_checkpoint(p)):
             shutil.rmtree(broken, ignore_errors=True)
         if not isinstance(e, KeyboardInterrupt):
