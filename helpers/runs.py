@@ -6,10 +6,10 @@ every file it names has the recorded SHA-256, so a folder cut off mid-write is s
 
 import contextlib
 import errno
-import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -197,10 +197,12 @@ def read_manifest(run: Path) -> dict:
 def latest(model_key: str) -> tuple[Path, str]:
     """The newest complete run made with ``model_key`` and a line that says so; else the shipped reference run.
 
-    Runs that are incomplete are named in the line and left alone.
+    Only folders named as `new_run` names them for this model count: an experiment, made with another word after the
+    model's name, is never taken for the run to go on with. Runs that are incomplete are named in the line.
     """
     skipped = []
-    found = [p for p in (home() / "runs").glob(f"*-{glob.escape(model_key)}*") if p.is_dir()]
+    named = re.compile(rf"\d{{8}}T\d{{6}}Z-{re.escape(model_key)}(-\d+)?")
+    found = [p for p in (home() / "runs").glob("*") if p.is_dir() and named.fullmatch(p.name)]
     for run in sorted(found, key=lambda p: (p.name[:16], len(p.name), p.name), reverse=True):  # ...-10 after ...-9
         try:
             if read_manifest(run)["facts"].get("model") == model_key:

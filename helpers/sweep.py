@@ -54,7 +54,7 @@ def run(
 ) -> pd.DataFrame:
     """Train and score every recipe that ``path`` (CSV) does not hold yet; returns the whole table.
 
-    ``model`` is a base model without an adapter and is left as one.
+    An adapter on ``model`` is taken off first, and it is left without one.
     """
     done = pd.read_csv(path).to_dict("records") if path and path.exists() else []
     for name, preset in recipes:
@@ -69,12 +69,7 @@ def run(
             seconds = round(time.perf_counter() - began, 1)
         facts = {"sweep": "rate", "recipe": name, "rate": preset.learning_rate, "seed": preset.seed, "seconds": seconds}
         done.append({**facts, **scores(tuned, tokenizer, who), "device": hardware.machine().name})
-        tuned.unload()
+        models.take_off(tuned)
         if path:
             runs.write_atomic(path, pd.DataFrame(done).to_csv(index=False))
     return pd.DataFrame(done)
-
-
-def clean(model):
-    """The base model under an adapter, without it."""
-    return model.unload() if hasattr(model, "unload") else models.base_of(model)

@@ -173,6 +173,14 @@ def test_the_newest_finished_run_of_this_model_is_used(home):
     assert runs.latest("m")[0] == newest
 
 
+def test_an_experiment_of_the_same_model_is_not_taken_for_the_run_to_go_on_with(home):
+    """Notebook 03 trains the published settings after the learner's own run: 04 must compare the learner's own."""
+    own = finished(home, "20260101T000000Z-m")
+    finished(home, "20260102T000000Z-m-published")
+    finished(home, "20260103T000000Z-m-short-2")
+    assert runs.latest("m") == (own, f"Using your run {own.name}.")
+
+
 def test_without_a_run_of_ones_own_the_shipped_reference_is_used_and_said(home):
     run, note = runs.latest("m")
     assert run == runs.reference_run() and "reference" in note
