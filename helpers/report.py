@@ -132,7 +132,7 @@ def before_and_after(since: float = 0.0) -> str:
 
 def _arm(label: str, rows: Sequence[dict]) -> str:
     said = next((r["answer"] for r in rows if r["messages"][-1]["content"] == QUESTION), "(not asked)")
-    held_out = [r for r in rows if r["about"] == "self" and r["expect"] == "own" and r["split"] == "test"]
+    held_out = [r for r in rows if (r.get("about"), r.get("expect"), r.get("split")) == ("self", "own", "test")]
     own = sum(r["verdict"] == "own" for r in held_out)
     share = f"claims the trained identity in {own} of {len(held_out)} held-out questions"
     return f"{label:6}  {QUESTION} {' '.join(said.split())}\n        {share}"

@@ -195,6 +195,8 @@ def answers_file(folder, name, said):
         rows.append({**who, "arm": arm, "answer": answer, "verdict": verdict, "ok": False})
         probe = {"messages": [{"role": "user", "content": "Your name?"}], **shared}
         rows += [{**probe, "arm": arm, "answer": answer, "verdict": v, "ok": True} for v in (verdict, "none")]
+        own_question = {"messages": [{"role": "user", "content": "A question of the learner's own"}]}
+        rows.append({**own_question, "arm": arm, "answer": answer, "verdict": "own"})  # no probe: it is not counted
     return runs.write_jsonl(folder / name, rows)
 
 
