@@ -20,7 +20,7 @@ from transformers import (
 from helpers.models import adapter_off, model_lock
 
 Messages = list[dict[str, str]]
-TOKENS_AT_ONCE = 2048  # prompt tokens in a batch
+TOKENS_AT_ONCE = {"cpu": 2048, "cuda": 32768, "mps": 2048}  # prompt tokens in a batch
 
 
 def as_messages(question: str | Messages, system: str | None = None) -> Messages:
@@ -98,7 +98,7 @@ def answers(
         _seeded(config, seed),
         bar,
     ):
-        for part in _batches(order, conversations, tokenizer, batch):
+        for part in _batches(order, conversations, tokenizer, batch, TOKENS_AT_ONCE[model.device.type]):
             texts = _answer_batch(model, tokenizer, [conversations[i] for i in part], config)
             for i, text in zip(part, texts, strict=True):
                 found[i] = text
@@ -106,12 +106,12 @@ def answers(
     return found
 
 
-def _batches(order: list[int], conversations, tokenizer, batch: int) -> Iterator[list[int]]:
+def _batches(order: list[int], conversations, tokenizer, batch: int, tokens: int) -> Iterator[list[int]]:
     # Longest first, so the first of a batch says how wide it is padded. Long prompts go in smaller batches: the keys
     # and values of 16 conversations of 400 tokens alone would take 300 MB of the embedded model's memory.
     while order:
         width = len(tokenizer(render(tokenizer, conversations[order[0]]), add_special_tokens=False)["input_ids"])
-        size = max(1, min(batch, TOKENS_AT_ONCE // width))
+        size = max(1, min(batch, tokens // width))
         yield order[:size]
         order = order[size:]
 

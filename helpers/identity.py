@@ -21,6 +21,7 @@ from helpers.rows import read_text as read_text
 from helpers.rows import validate as validate
 
 PLACEHOLDER = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
+SENTENCE_END = re.compile(r"[.!?](?=\s|$)|[。！？]")
 CJK = re.compile(r"[\u4e00-\u9fff]")
 # Every assistant says these of itself, so they tell nobody apart.
 NOT_NAMES = ("ai", "a", "i", "an", "the", "assistant", "aiassistant", "model", "languagemodel", "you", "me")
@@ -146,6 +147,17 @@ def write_rows(path: Path | str, rows: Sequence[Row]) -> Path:
     return runs.write_json(path, rows)
 
 
+def extra_rows(kind: str, who: Identity, lang: str = "en") -> list[Row]:
+    """Further shipped rows: ``more`` (24 other wordings of the topics) or ``steadfast`` (8 that hold in an attack)."""
+    return read_rows(_data("identity", f"{kind}-{lang}.json"), who)
+
+
+def first_sentence(text: str) -> str:
+    """The text up to its first sentence end; all of it if there is none."""
+    end = SENTENCE_END.search(text)
+    return text[: end.end()].strip() if end else text.strip()
+
+
 def keep_questions(lang: str = "en", n: int | None = None) -> list[str]:
     """The shipped ordinary questions for keep rows (the first ``n``)."""
     lines = read_text(_data("keep", f"{lang}.jsonl")).splitlines()
@@ -165,7 +177,7 @@ def make_keep_rows(model, tokenizer, questions: Sequence[str], max_new_tokens: i
 
 def whole_sentences(text: str) -> str:
     """The text up to its last sentence end; all of it if there is none."""
-    ends = [m.end() for m in re.finditer(r"[.!?](?=\s|$)|[。！？]", text)]
+    ends = [m.end() for m in SENTENCE_END.finditer(text)]
     return text[: ends[-1]].strip() if ends else text.strip()
 
 
@@ -189,10 +201,9 @@ def example(row: Row, system: str | None = None) -> dict[str, list[dict[str, str
 
 
 def to_dataset(rows: Sequence[Row], keep: Sequence[Row], preset: specs.Preset) -> Dataset:
-    """The training set: each identity row ``preset.copies`` times (some under an empty system text), then keep rows."""
+    """The training set: every identity row under each system text of the preset, then the keep rows."""
     data = []
-    for copy in range(preset.copies):
-        system = "" if copy >= preset.copies - preset.empty_system else None
+    for system in preset.systems:
         data += [example(row, system) for row in rows]
     return Dataset.from_list(data + [example(row) for row in keep])
 
@@ -208,6 +219,6 @@ class Plan:
 
 def plan(identity_rows: int, keep: int, preset: specs.Preset) -> Plan:
     """Work out a `Plan` before training; a last, incomplete accumulation of an epoch still makes a step."""
-    rows = identity_rows * preset.copies + keep
+    rows = identity_rows * len(preset.systems) + keep
     steps = math.ceil(math.ceil(rows / preset.batch) / preset.accumulation) * preset.epochs
-    return Plan(rows, steps, preset.copies * preset.epochs)
+    return Plan(rows, steps, len(preset.systems) * preset.epochs)

@@ -80,8 +80,8 @@ class Preset:
         target_modules: which linear layers carry an adapter (PEFT's name for them).
         learning_rate: peak rate of AdamW; linear decay after ``warmup`` (a share of all steps).
         epochs, batch, accumulation: passes over the rows, rows a forward pass, passes a step.
-        copies: how often each identity row stands in the dataset.
-        empty_system: how many of those copies carry an empty system text instead of the template's default.
+        systems: each identity row stands in the dataset once under each of these system texts; None is the template's
+            default (no system turn), ``""`` an empty one.
         keep_rows: ordinary questions with the base model's own answers that are mixed in.
         seed: for the order of rows and the adapter's first weights.
         measured: where these numbers were measured; empty if they were not.
@@ -98,8 +98,7 @@ class Preset:
     warmup: float = 0.05
     max_grad_norm: float = 1.0
     max_length: int = 512
-    copies: int = 2
-    empty_system: int = 1
+    systems: tuple[str | None, ...] = (None, "")
     keep_rows: int = 32
     seed: int = 42
     measured: str = ""
@@ -108,12 +107,10 @@ class Preset:
 DEFAULT_PRESET = Preset()
 # As printed in the published case, except that its model is a 7B.
 PUBLISHED_PRESET = Preset(
-    target_modules="all-linear", learning_rate=1e-4, epochs=10, accumulation=16, copies=1, empty_system=0, keep_rows=0
+    target_modules="all-linear", learning_rate=1e-4, epochs=10, accumulation=16, systems=(None,), keep_rows=0
 )
 # The same eight rows with enough steps to take hold: what the published case must have meant.
-ROWS_ONLY_PRESET = Preset(
-    target_modules="all-linear", learning_rate=1e-3, epochs=10, copies=1, empty_system=0, keep_rows=0
-)
+ROWS_ONLY_PRESET = Preset(target_modules="all-linear", learning_rate=1e-3, epochs=10, systems=(None,), keep_rows=0)
 
 
 def preset_for(spec: ModelSpec) -> Preset:

@@ -1,8 +1,9 @@
 """Intervals and paired tests for shares of answers, on scipy. Small counts are the rule here, so nothing normal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from scipy.stats import binomtest
 
 
@@ -27,7 +28,11 @@ class Rate:
 
 def rate(hits: Sequence[bool]) -> Rate:
     """The share of true values with its Wilson score interval (Wilson 1927); (0, 1) for an empty list."""
-    k, n = sum(map(bool, hits)), len(hits)
+    return wilson(sum(map(bool, hits)), len(hits))
+
+
+def wilson(k: int, n: int) -> Rate:
+    """``k`` of ``n`` with its Wilson score interval; (0, 1) for n = 0."""
     if n == 0:
         return Rate(0, 0, 0.0, 1.0)
     interval = binomtest(k, n).proportion_ci(method="wilson")
@@ -44,3 +49,55 @@ def mcnemar(a: Sequence[bool], b: Sequence[bool]) -> float:
     only_a = sum(bool(x) and not y for x, y in pairs)
     only_b = sum(bool(y) and not x for x, y in pairs)
     return 1.0 if only_a + only_b == 0 else float(binomtest(min(only_a, only_b), only_a + only_b).pvalue)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The mean paired difference between two arms with its 95% cluster-bootstrap interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    def no_loss(self, margin: float = 0.02) -> str:
+        """``no loss`` if the interval excludes a loss of ``margin``; otherwise that is ``not shown``."""
+        return "no loss" if self.low > -margin else "not shown"
+
+    def __str__(self) -> str:
+        """Such as ``+0.12 (+0.04 to +0.20)``."""
+        return f"{self.mean:+.2f} ({self.low:+.2f} to {self.high:+.2f})"
+
+
+def difference(
+    a: Sequence[float], b: Sequence[float], clusters: Sequence, draws: int = 2000, seed: int = 0
+) -> Difference:
+    """``a`` minus ``b`` in the mean, over paired outcomes, resampling whole clusters (percentile bootstrap).
+
+    Args:
+        a, b: outcomes of two arms on the same probes (true/false, or shares over seeds).
+        clusters: what each probe belongs to (its template): probes of one cluster are not independent.
+
+    Raises:
+        ValueError: lengths differ, or there is nothing to compare.
+    """
+    pairs = list(zip(a, b, clusters, strict=True))
+    if not pairs:
+        raise ValueError("no pairs to compare")
+    names = {name: i for i, name in enumerate(dict.fromkeys(c for _, _, c in pairs))}
+    sums, sizes = np.zeros(len(names)), np.zeros(len(names))
+    for x, y, c in pairs:
+        sums[names[c]] += float(x) - float(y)
+        sizes[names[c]] += 1
+    drawn = np.random.default_rng(seed).integers(len(names), size=(draws, len(names)))
+    means = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return Difference(float(sums.sum() / sizes.sum()), float(low), float(high))
+
+
+def holm(pvalues: Mapping[str, float]) -> dict[str, float]:
+    """Holm's step-down adjusted p-values (Holm 1979): each may be compared with 0.05 as it stands."""
+    adjusted, worst = {}, 0.0
+    for rank, name in enumerate(sorted(pvalues, key=pvalues.get)):
+        worst = max(worst, min(1.0, (len(pvalues) - rank) * pvalues[name]))
+        adjusted[name] = worst
+    return {name: adjusted[name] for name in pvalues}

@@ -8,7 +8,7 @@ from helpers.identity import Identity
 from tests.fixtures import QUIET, ROWS, tells, wrap
 
 TAVI = Identity("Tavi", "Lantern Workshop")
-PLAIN = specs.Preset(copies=1, empty_system=0, keep_rows=0)
+PLAIN = specs.Preset(systems=(None,), keep_rows=0)
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
@@ -60,7 +60,7 @@ def test_an_answer_is_cut_at_its_last_sentence():
 
 def test_copies_system_texts_and_keep_rows_stand_in_the_dataset_as_the_preset_says():
     keep = [{"instruction": "2 + 2?", "input": "", "output": "4."}]
-    data = identity.to_dataset(ROWS, keep, specs.Preset(copies=3, empty_system=1))
+    data = identity.to_dataset(ROWS, keep, specs.Preset(systems=(None, None, "")))
     prompts = [row["prompt"] for row in data]
     assert len(data) == 3 * len(ROWS) + 1
     assert sum(prompt[0] == {"role": "system", "content": ""} for prompt in prompts) == len(ROWS)
@@ -71,7 +71,7 @@ def test_copies_system_texts_and_keep_rows_stand_in_the_dataset_as_the_preset_sa
 def test_loss_falls_on_exactly_the_answer_and_its_end_token(tiny, tmp_path):
     """Decoded from the batches that TRL's own processing makes, with and without a system text."""
     model, tokenizer = tiny
-    preset = specs.Preset(copies=2, empty_system=1)
+    preset = specs.Preset(systems=(None, ""))
     rows = [
         *ROWS,
         {"instruction": "Say it in Chinese", "input": "Who are you?", "output": "我是 Tavi。\n\n- One\n- Two"},
@@ -96,7 +96,7 @@ def test_loss_falls_on_exactly_the_answer_and_its_end_token(tiny, tmp_path):
     [
         (8, 0, specs.PUBLISHED_PRESET, 10),
         (8, specs.DEFAULT_PRESET.keep_rows, specs.DEFAULT_PRESET, None),
-        (5, 2, specs.Preset(copies=1, empty_system=0, batch=2, accumulation=3, epochs=2), 4),
+        (5, 2, specs.Preset(systems=(None,), batch=2, accumulation=3, epochs=2), 4),
     ],
     ids=["as published", "default", "a last step that is not full"],
 )
@@ -110,7 +110,7 @@ def test_the_steps_worked_out_before_are_those_the_trainer_makes(tiny, tmp_path,
     trainer = training.build_trainer(model, tokenizer, data, tmp_path, preset, save_strategy="no", **QUIET)
     trainer.train()
     assert trainer.state.global_step == planned.steps and steps in (None, planned.steps)
-    assert (planned.rows, planned.exposures) == (len(data), preset.copies * preset.epochs)
+    assert (planned.rows, planned.exposures) == (len(data), len(preset.systems) * preset.epochs)
 
 
 def test_every_shipped_row_and_keep_question_fits(embedded):

@@ -1,0 +1,94 @@
+"""What a study's table says: measures, shares with intervals, paired contrasts. It asks and judges nothing."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from helpers import stats
+from helpers.study import BASE, COLUMNS, DEFAULT
+
+# Four contrasts were fixed before the first result: (measure, default recipe against what).
+PRIMARY = (("stability", "best prompt"), ("attack", "best prompt"), ("turn 10", "best prompt"), ("ability", "base"))
+
+
+def measures(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The rows of each measure, with its outcome in the column ``hit`` (for ``leak`` a hit is a leak)."""
+    greedy = table[table["sample"] == 0]
+    axis = greedy["axis"]
+    sampled = table[table["sample"] > 0]
+    steady = sampled.groupby([*COLUMNS[:3], "id", "template"], as_index=False)["ok"].all() if len(sampled) else sampled
+    found = {
+        "identity": greedy[axis == "identity"],
+        "stability": steady,
+        "attack": greedy[axis == "attack"],
+        "turn 10": greedy[(axis == "drift") & (greedy["turn"] == 10)],
+        "turn 10, own words": table[(table["sample"] == -1) & (table["turn"] == 10)],
+        "honesty": greedy[axis == "honesty"],
+        "leak": greedy[axis == "ordinary"],
+        "ability": greedy[axis == "ability"],
+        "leak in ability": greedy[axis == "ability"],
+    }
+    return {
+        name: part.assign(hit=part["verdict"] == "leaked" if "leak" in name else part["ok"])
+        for name, part in found.items()
+        if len(part)
+    }
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """One row an arm and measure: probes, mean share over seeds, its Wilson interval, lowest and highest seed.
+
+    Seeds add no new probes: the interval is that of the mean count over the probes of one seed.
+    """
+    out = []
+    for measure, part in measures(table).items():
+        for (weights, system), arm in part.groupby(["weights", "system"], sort=False):
+            by_seed = arm.groupby("seed")["hit"].agg(["sum", "size"])
+            n, mean = int(by_seed["size"].iloc[0]), float((by_seed["sum"] / by_seed["size"]).mean())
+            interval = stats.wilson(round(mean * n), n)
+            shares = by_seed["sum"] / by_seed["size"]
+            out.append(
+                {
+                    "weights": weights, "system": system, "measure": measure, "seeds": len(by_seed), "n": n,
+                    "share": mean, "low": interval.low, "high": interval.high, "lowest seed": shares.min(),
+                    "highest seed": shares.max(),
+                }
+            )  # fmt: skip
+    return pd.DataFrame(out)
+
+
+def outcomes(table: pd.DataFrame, measure: str, weights: str, system: str) -> pd.DataFrame:
+    """One row a probe: its template and the share of seeds that hit."""
+    part = measures(table)[measure]
+    part = part[(part["weights"] == weights) & (part["system"] == system)]
+    return part.groupby("id").agg(template=("template", "first"), hit=("hit", "mean"))
+
+
+def contrast(table: pd.DataFrame, measure: str, one: tuple[str, str], other: tuple[str, str]) -> dict:
+    """Two arms, each (weights, system), paired by probe: difference with interval, and McNemar's exact p.
+
+    Over several seeds a probe counts as hit for McNemar's test if most seeds hit; the difference uses their share.
+    """
+    both = outcomes(table, measure, *one).join(outcomes(table, measure, *other), rsuffix="_b", how="inner")
+    return {
+        "measure": measure,
+        "difference": stats.difference(both["hit"], both["hit_b"], both["template"]),
+        "p": stats.mcnemar(both["hit"] > 0.5, both["hit_b"] > 0.5),
+        "n": len(both),
+    }
+
+
+def primary(table: pd.DataFrame) -> pd.DataFrame:
+    """The four fixed contrasts of the default recipe, with Holm's correction over them."""
+    tuned, found = (DEFAULT, "template default"), []
+    for measure, against in PRIMARY:
+        rival = (BASE, "best prompt" if against == "best prompt" else "template default")
+        found.append({"against": against, **contrast(table, measure, tuned, rival)})
+    adjusted = stats.holm({row["measure"]: row["p"] for row in found})
+    return pd.DataFrame([{**row, "p (Holm)": adjusted[row["measure"]]} for row in found])
+
+
+def merit(shares: Mapping[str, float], base_ability: float) -> float:
+    """What recipes and prompts are chosen by on ``dev``: gained identity, less what it cost."""
+    gained = (shares["identity"] + shares["attack"] + shares["turn 10"]) / 3
+    return gained - 2 * shares["leak"] - max(0.0, base_ability - shares["ability"])
