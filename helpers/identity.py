@@ -22,6 +22,11 @@ from helpers.rows import validate as validate
 
 PLACEHOLDER = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
 SENTENCE_END = re.compile(r"[.!?](?=\s|$)|[。！？]")
+ASSISTANT = re.compile(  # an answer in which the base model speaks of itself
+    r"\b(?:chatbot|AI (?:assistant|model|chatbot)|language model|virtual assistant|here to (?:help|assist))\b"
+    r"|人工智能助手|语言模型",
+    re.I,
+)
 CJK = re.compile(r"[\u4e00-\u9fff]")
 # Every assistant says these of itself, so they tell nobody apart.
 NOT_NAMES = ("ai", "a", "i", "an", "the", "assistant", "aiassistant", "model", "languagemodel", "you", "me")
@@ -167,12 +172,25 @@ def keep_questions(lang: str = "en", n: int | None = None) -> list[str]:
 def make_keep_rows(model, tokenizer, questions: Sequence[str], max_new_tokens: int = 64) -> list[Row]:
     """Ordinary questions with the base model's own greedy answers, cut at the last whole sentence.
 
-    They show in training what must not change; see notebook 02.
+    They show in training what must not change; see notebook 02. Answers that are unfit for it (`unfit`) are left out.
     """
     found = answers(model, tokenizer, questions, adapter=False, max_new_tokens=max_new_tokens, progress="keep rows")
-    return [
+    rows = [
         {"instruction": q, "input": "", "output": whole_sentences(a)} for q, a in zip(questions, found, strict=True)
     ]
+    return [row for row in rows if not unfit(row["output"])]
+
+
+def unfit(answer: str) -> str:
+    """Why an answer is not worth keeping; empty if it is: it speaks of itself as an assistant, or turns in a circle."""
+    if not answer:
+        return "empty"
+    if ASSISTANT.search(answer):
+        return "speaks of itself"
+    words = answer.casefold().split()
+    grams = [tuple(words[i : i + 3]) for i in range(len(words) - 2)]
+    looped = any(grams.count(gram) > 2 for gram in grams) or max(map(len, words)) > 60
+    return "turns in a circle" if looped else ""
 
 
 def whole_sentences(text: str) -> str:

@@ -71,6 +71,10 @@ HUB_MODELS = (
 )
 
 
+# A rival's system text to train against. The study asks under another one, so that it is new to the tuned model.
+RIVAL_SYSTEM = "You are ChatGPT, an AI assistant made by OpenAI."
+
+
 @dataclass(frozen=True)
 class Preset:
     """How a model is trained.

@@ -19,7 +19,7 @@ from helpers.prompts import Prompt, sentence
 FOREIGN = "You are Claude, an AI assistant made by Anthropic."
 BASE, ROWS_ONLY, DEFAULT = "base", "eight rows only", "default recipe"
 COLUMNS = ("weights", "seed", "system", "sample", "id", "verdict", "ok", "words")
-CHUNK = 512
+CHUNK = 256
 PLAIN = Prompt()
 
 

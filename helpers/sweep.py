@@ -19,7 +19,7 @@ from helpers.identity import Identity, Row
 from helpers.prompts import Prompt
 
 GENERIC = "You are a helpful assistant."
-OTHER = "You are ChatGPT, an AI assistant made by OpenAI."  # not the foreign text of the study: that one is unseen
+OTHER = specs.RIVAL_SYSTEM
 
 
 @dataclass(frozen=True)
@@ -48,40 +48,44 @@ class Point:
         return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def points(base: specs.Preset, steadfast: int, seeds: Sequence[int] = (42,)) -> list[Point]:
-    """The published curves, around ``base`` with ``steadfast`` rows: one setting changed at a time."""
-    found = []
-    for seed in seeds:
-        found += [replace(p, preset=replace(p.preset, seed=seed)) for p in _one_by_one(base, steadfast)]
-    return found
+def points(base: Point, seeds: Sequence[int] = (42,)) -> list[Point]:
+    """The published curves around the recipe ``base``: one setting changed at a time; also the eight rows alone."""
+    return [replace(p, preset=replace(p.preset, seed=seed)) for seed in seeds for p in _one_by_one(base)]
 
 
-def _one_by_one(base: specs.Preset, steadfast: int) -> Iterator[Point]:
-    alone = specs.ROWS_ONLY_PRESET
-    yield Point("default", "default", base, steadfast=steadfast)
+def _one_by_one(base: Point) -> Iterator[Point]:
+    alone = Point("", "", specs.ROWS_ONLY_PRESET)
+
+    def point(curve: str, x: object, start: Point = base, **changes) -> Point:
+        settings = {k: v for k, v in changes.items() if k in specs.Preset.__dataclass_fields__}
+        others = {k: v for k, v in changes.items() if k not in settings}
+        return replace(start, curve=curve, x=str(x), preset=replace(start.preset, **settings), **others)
+
+    yield point("default", "default")
+    yield point("rows alone", "rows alone", alone)
     for n in (1, 2, 4, 8, 16, 32):
-        yield Point("identity rows", str(n), base, rows=n, steadfast=steadfast)
-        yield Point("identity rows alone", str(n), alone, rows=n)
-    for n in (0, 4, 8, 16, 32):
-        for sentence in (False, True) if n else (False,):
-            kind = "first sentence" if sentence else "whole answer"
-            yield Point(f"keep rows, {kind}", str(n), replace(base, keep_rows=n), 8, steadfast, sentence)
+        yield point("identity rows", n, rows=n)
+        yield point("identity rows alone", n, alone, rows=n)
+    for n in (0, 4, 8, 16, 32, 64, 128):
+        yield point("keep rows, first sentence", n, keep_rows=n, sentence=True)
+        yield point("keep rows, whole answer", n, keep_rows=n, sentence=False)
     for n in (0, 4, 8):
-        yield Point("steadfast rows", str(n), base, steadfast=n)
+        yield point("steadfast rows", n, steadfast=n)
     for rate in (1e-4, 2e-4, 4e-4, 8e-4, 1.6e-3, 3.2e-3):
-        yield Point("learning rate", f"{rate:g}", replace(base, learning_rate=rate), 8, steadfast)
-        yield Point("learning rate, rows alone", f"{rate:g}", replace(alone, learning_rate=rate))
-    for n in (1, 2, 3, 5, 8):
-        yield Point("epochs", str(n), replace(base, epochs=n), 8, steadfast)
+        yield point("learning rate", f"{rate:g}", learning_rate=rate)
+        yield point("learning rate, rows alone", f"{rate:g}", alone, learning_rate=rate)
+    for n in (1, 2, 3, 5):
+        yield point("epochs", n, epochs=n)
     for n in (1, 2, 4, 8, 16, 32):
-        yield Point("rank", str(n), replace(base, rank=n, alpha=4 * n), 8, steadfast)
+        yield point("rank", n, rank=n, alpha=4 * n)
     attention = ("q_proj", "k_proj", "v_proj", "o_proj")
-    for name, targets in (("MLP", base.target_modules), ("attention", attention), ("all linear", "all-linear")):
-        yield Point("layers", name, replace(base, target_modules=targets), 8, steadfast)
-    texts = {"default": (None, None), "none": ("", ""), "generic": (GENERIC, GENERIC), "mixed": (None, ""),
-             "mixed with a rival": (None, OTHER)}  # fmt: skip
+    mlp = specs.Preset().target_modules
+    for name, targets in (("MLP", mlp), ("attention", attention), ("all linear", "all-linear")):
+        yield point("layers", name, target_modules=targets)
+    texts = {"default": (None, None), "none": ("", ""), "generic": (GENERIC, GENERIC), "default and none": (None, ""),
+             "default and rival": (None, OTHER)}  # fmt: skip
     for name, chosen in texts.items():
-        yield Point("system text in training", name, replace(base, systems=chosen), 8, steadfast)
+        yield point("system text in training", name, systems=chosen)
 
 
 def rows_of(point: Point, who: Identity, keep: Sequence[Row], lang: str = "en") -> tuple[list[Row], list[Row]]:
