@@ -16,7 +16,7 @@ from datasets import Dataset
 from helpers import models, runs, specs
 from helpers.errors import IdentityError
 from helpers.generate import answers
-from helpers.rows import KEYS, Row, keyed, question_of, read_list
+from helpers.rows import KEYS, Row, keyed, normal, question_of, read_list
 from helpers.rows import read_text as read_text
 from helpers.rows import validate as validate
 
@@ -169,16 +169,32 @@ def keep_questions(lang: str = "en", n: int | None = None) -> list[str]:
     return [json.loads(line)["question"] for line in lines][:n]
 
 
-def make_keep_rows(model, tokenizer, questions: Sequence[str], max_new_tokens: int = 64) -> list[Row]:
-    """Ordinary questions with the base model's own greedy answers, cut at the last whole sentence.
+def expand(rows: Sequence[Row], who: Identity | None, preset: specs.Preset) -> list[Row]:
+    """``rows`` and the preset's further shipped ones in their language, filled; without ``who`` there are none to add.
+
+    A shipped row whose question ``rows`` hold already is left out.
+    """
+    if who is None:
+        return list(rows)
+    lang = "zh" if 2 * sum(bool(CJK.search(row["output"])) for row in rows) > len(rows) else "en"
+    extra = extra_rows("more", who, lang)[: preset.more] + extra_rows("steadfast", who, lang)[: preset.steadfast]
+    mine = {normal(question_of(row)) for row in rows}
+    return [*rows, *(row for row in extra if normal(question_of(row)) not in mine)]
+
+
+def make_keep_rows(
+    model, tokenizer, questions: Sequence[str], first: bool = True, max_new_tokens: int = 64
+) -> list[Row]:
+    """Ordinary questions with the base model's own greedy answers, cut after the first or the last whole sentence.
 
     They show in training what must not change; see notebook 02. Answers that are unfit for it (`unfit`) are left out.
     """
-    found = answers(model, tokenizer, questions, adapter=False, max_new_tokens=max_new_tokens, progress="keep rows")
-    rows = [
-        {"instruction": q, "input": "", "output": whole_sentences(a)} for q, a in zip(questions, found, strict=True)
-    ]
-    return [row for row in rows if not unfit(row["output"])]
+    found = answers(
+        model, tokenizer, questions, adapter=False, max_new_tokens=max_new_tokens, batch=48, progress="keep rows"
+    )
+    cut = first_sentence if first else whole_sentences
+    pairs = [(q, a) for q, a in zip(questions, found, strict=True) if not unfit(whole_sentences(a))]
+    return [{"instruction": q, "input": "", "output": cut(a)} for q, a in pairs]
 
 
 def unfit(answer: str) -> str:

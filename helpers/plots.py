@@ -16,6 +16,7 @@ from helpers.stats import rate
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
 HATCHES = ("", "//", "..", "xx", "\\\\", "++", "")
+MARKERS = ("o", "s", "^", "D", "v", "P")
 DASHES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1)), "-")
 
 
@@ -168,3 +169,22 @@ def recipes(
     ax.minorticks_off()
     ax.set_ylim(-0.03, 1.05)
     ax.legend(frameon=False, fontsize=9)
+
+
+def trade(summary: pd.DataFrame, x: str, y: str, title: str) -> None:
+    """One measure against another for every arm of `results.summary`, both with their intervals, each point named."""
+    wide = summary.pivot(index=["weights", "system"], columns="measure", values=["share", "low", "high"])
+    wide = wide.dropna(subset=[("share", x), ("share", y)])
+    ax = _axes(title, f"{x} (share of answers)", f"{y} (share of answers)", (8.5, 4.4))
+    kinds = list(dict.fromkeys(weights for weights, _ in wide.index))
+    for n, ((weights, system), row) in enumerate(wide.iterrows(), 1):
+        i, at = kinds.index(weights), (row["share", x], row["share", y])
+        errors = [
+            [[max(0, row["share", m] - row["low", m])], [max(0, row["high", m] - row["share", m])]] for m in (x, y)
+        ]
+        label = f"{n}: {weights}, {system}"
+        ax.errorbar(*at, xerr=errors[0], yerr=errors[1], fmt=MARKERS[i], color=COLOURS[i], ms=6, capsize=2, label=label)
+        ax.annotate(str(n), at, textcoords="offset points", xytext=(6, 5), fontsize=9)
+    ax.set_xlim(-0.03, 1.05)
+    ax.set_ylim(-0.03, 1.08)
+    ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))

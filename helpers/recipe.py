@@ -57,7 +57,11 @@ def train_file(request: Request, run: Path, resume: bool = False, say: Callable[
         say(f"Warning: {warning}")
     runs.write_json(run / REQUEST, asdict(request))
     keep = _base_answers(model, tokenizer, rows, preset, say) if keep is None else keep
-    say(f"Training on {len(rows)} identity rows and {len(keep)} keep rows; {_steps(rows, keep, preset, run, resume)}.")
+    every = identity.expand(rows, who, preset)
+    if who is None and preset.more + preset.steadfast:
+        say("No --name and --developer: the course's further wordings cannot be filled, and are left out.")
+    said = f"{len(rows)} identity rows, {len(every) - len(rows)} further wordings and {len(keep)} keep rows"
+    say(f"Training on {said}; {_steps(every, keep, preset, run, resume)}.")
     training.train_identity(model, tokenizer, rows, keep, run, preset, identity=who, resume=resume)
     return run / "adapter"
 
@@ -99,7 +103,7 @@ def _base_answers(model, tokenizer, rows: Sequence[Row], preset: specs.Preset, s
     lang = "zh" if chinese and models.can_speak(model, "zh") else "en"
     questions = identity.keep_questions(lang, preset.keep_rows)
     say(f"The base model answers {len(questions)} ordinary questions first; they are the keep rows.")
-    return identity.make_keep_rows(model, tokenizer, questions) if questions else []
+    return identity.make_keep_rows(model, tokenizer, questions, preset.first_sentence) if questions else []
 
 
 def _steps(rows: Sequence[Row], keep: Sequence[Row], preset: specs.Preset, run: Path, resume: bool) -> str:

@@ -71,7 +71,8 @@ def _keyed_row(row: object, n: int, path: Path | str | None) -> Row:
     return {key: row.get(key, "").strip() for key in KEYS}
 
 
-def _norm(text: str) -> str:
+def normal(text: str) -> str:
+    """``text`` in lower case without punctuation: two questions that are one."""
     return re.sub(r"\W+", " ", unicodedata.normalize("NFKC", text).casefold()).strip()
 
 
@@ -84,7 +85,7 @@ def validate(rows: Sequence[Row], path: Path | str | None = None, placeholders: 
     seen: dict[str, tuple[int, str]] = {}
     for n, row in enumerate(rows, 1):
         _check_row(row, n, path, placeholders)
-        question, answer = _norm(question_of(row)), _norm(row["output"])
+        question, answer = normal(question_of(row)), normal(row["output"])
         if question in seen:
             first, before = seen[question]
             kind = "repeats" if before == answer else "contradicts"

@@ -29,7 +29,8 @@ NODES = (
 METHODS = frozenset(
     "append extend insert pop remove sort reverse index count copy clear keys values items get update add "
     "discard union intersection difference upper lower strip lstrip rstrip split join replace startswith endswith find "
-    "isdigit isalpha isalnum isupper islower title capitalize swapcase zfill sqrt pi floor ceil factorial gcd pow".split()
+    "isdigit isalpha isalnum isupper islower title capitalize swapcase zfill sqrt pi floor ceil factorial gcd "
+    "pow".split()
 )
 BUILTINS = (
     "abs all any bool chr dict divmod enumerate filter float int isinstance len list map max min ord pow print range "

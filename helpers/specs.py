@@ -1,6 +1,6 @@
 """Data only: the models this course knows and how each size is trained. One source for ids, hashes and presets."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 GIB = 2**30
 
@@ -86,7 +86,10 @@ class Preset:
         epochs, batch, accumulation: passes over the rows, rows a forward pass, passes a step.
         systems: each identity row stands in the dataset once under each of these system texts; None is the template's
             default (no system turn), ``""`` an empty one.
-        keep_rows: ordinary questions with the base model's own answers that are mixed in.
+        more, steadfast: how many of the shipped further wordings, and of the rows that hold in an attack, are added to
+            the identity rows.
+        keep_rows: how many ordinary questions the base model answers for the keep rows (answers unfit for it drop out).
+        first_sentence: keep rows end after the answer's first sentence.
         seed: for the order of rows and the adapter's first weights.
         measured: where these numbers were measured; empty if they were not.
     """
@@ -96,25 +99,28 @@ class Preset:
     dropout: float = 0.0
     target_modules: str | tuple[str, ...] = ("gate_proj", "up_proj", "down_proj")
     learning_rate: float = 8e-4
-    epochs: int = 3
+    epochs: int = 1
     batch: int = 1
     accumulation: int = 1
     warmup: float = 0.05
     max_grad_norm: float = 1.0
     max_length: int = 512
-    systems: tuple[str | None, ...] = (None, "")
-    keep_rows: int = 32
+    systems: tuple[str | None, ...] = (None, RIVAL_SYSTEM)
+    more: int = 24
+    steadfast: int = 8
+    keep_rows: int = 128
+    first_sentence: bool = True
     seed: int = 42
     measured: str = ""
 
 
 DEFAULT_PRESET = Preset()
+# The eight rows once each and nothing else.
+BARE_PRESET = Preset(systems=(None,), more=0, steadfast=0, keep_rows=0)
 # As printed in the published case, except that its model is a 7B.
-PUBLISHED_PRESET = Preset(
-    target_modules="all-linear", learning_rate=1e-4, epochs=10, accumulation=16, systems=(None,), keep_rows=0
-)
+PUBLISHED_PRESET = replace(BARE_PRESET, target_modules="all-linear", learning_rate=1e-4, epochs=10, accumulation=16)
 # The same eight rows with enough steps to take hold: what the published case must have meant.
-ROWS_ONLY_PRESET = Preset(target_modules="all-linear", learning_rate=1e-3, epochs=10, systems=(None,), keep_rows=0)
+ROWS_ONLY_PRESET = replace(BARE_PRESET, target_modules="all-linear", learning_rate=1e-3, epochs=10)
 
 
 def preset_for(spec: ModelSpec) -> Preset:

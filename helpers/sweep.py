@@ -28,18 +28,14 @@ class Point:
 
     Attributes:
         curve, x: which curve, and the value on it.
-        preset: how it is trained; ``preset.keep_rows`` keep rows are mixed in.
-        rows: how many identity rows: the first of the eight, then of the further wordings.
-        steadfast: how many rows that hold against an attack are added.
-        sentence: keep rows are cut to their first sentence.
+        preset: how it is trained, on what.
+        rows: how many of the eight identity rows.
     """
 
     curve: str
     x: str
     preset: specs.Preset = field(default_factory=specs.Preset)
     rows: int = 8
-    steadfast: int = 0
-    sentence: bool = False
 
     @property
     def key(self) -> str:
@@ -56,19 +52,17 @@ def points(base: Point, seeds: Sequence[int] = (42,)) -> list[Point]:
 def _one_by_one(base: Point) -> Iterator[Point]:
     alone = Point("", "", specs.ROWS_ONLY_PRESET)
 
-    def point(curve: str, x: object, start: Point = base, **changes) -> Point:
-        settings = {k: v for k, v in changes.items() if k in specs.Preset.__dataclass_fields__}
-        others = {k: v for k, v in changes.items() if k not in settings}
-        return replace(start, curve=curve, x=str(x), preset=replace(start.preset, **settings), **others)
+    def point(curve: str, x: object, start: Point = base, rows: int = 8, **changes) -> Point:
+        return replace(start, curve=curve, x=str(x), rows=rows, preset=replace(start.preset, **changes))
 
     yield point("default", "default")
     yield point("rows alone", "rows alone", alone)
     for n in (1, 2, 4, 8, 16, 32):
-        yield point("identity rows", n, rows=n)
-        yield point("identity rows alone", n, alone, rows=n)
+        yield point("identity rows", n, rows=min(n, 8), more=max(0, n - 8))
+        yield point("identity rows alone", n, alone, rows=min(n, 8), more=max(0, n - 8))
     for n in (0, 4, 8, 16, 32, 64, 128):
-        yield point("keep rows, first sentence", n, keep_rows=n, sentence=True)
-        yield point("keep rows, whole answer", n, keep_rows=n, sentence=False)
+        yield point("keep rows, first sentence", n, keep_rows=n, first_sentence=True)
+        yield point("keep rows, whole answer", n, keep_rows=n, first_sentence=False)
     for n in (0, 4, 8):
         yield point("steadfast rows", n, steadfast=n)
     for rate in (1e-4, 2e-4, 4e-4, 8e-4, 1.6e-3, 3.2e-3):
@@ -88,24 +82,23 @@ def _one_by_one(base: Point) -> Iterator[Point]:
         yield point("system text in training", name, systems=chosen)
 
 
-def rows_of(point: Point, who: Identity, keep: Sequence[Row], lang: str = "en") -> tuple[list[Row], list[Row]]:
-    """Identity rows and keep rows of a point."""
-    own = [*identity.read_rows(identity.shipped_rows(lang), who), *identity.extra_rows("more", who, lang)]
-    own = own[: point.rows] + identity.extra_rows("steadfast", who, lang)[: point.steadfast]
-    kept = [dict(row) for row in keep[: point.preset.keep_rows]]
-    if point.sentence:
-        kept = [{**row, "output": identity.first_sentence(row["output"])} for row in kept]
-    return own, kept
+def keep_of(point: Point, keep: Sequence[Row], questions: Sequence[str]) -> list[Row]:
+    """The keep rows of a point, from whole answers: those to the first questions, cut as its preset says."""
+    wanted = set(questions[: point.preset.keep_rows])
+    kept = [dict(row) for row in keep if row["instruction"] in wanted]
+    cut = identity.first_sentence if point.preset.first_sentence else identity.whole_sentences
+    return [{**row, "output": cut(row["output"])} for row in kept]
 
 
 def run(
     model, tokenizer, who: Identity, keep: Sequence[Row], todo: Sequence[Point], folder: Path, split: str = "dev",
     **how,
 ) -> None:  # fmt: skip
-    """Train every point that ``folder`` does not hold yet, ask it the probes under four system texts, keep the answers.
+    """Train every point that ``folder`` does not hold yet, ask it the probes, keep the answers.
 
-    An adapter on ``model`` is taken off first, and it is left without one. Each recipe leaves ``<key>.json`` (what it
-    was and where it ran), written last, and its answers in ``<key>/``.
+    ``keep`` holds whole answers (`identity.make_keep_rows` with ``first=False``). An adapter on ``model`` is taken off
+    first, and it is left without one. Each recipe leaves ``<key>.json`` (what it was and where it ran), written last,
+    and its answers in ``<key>/``.
     """
     found = study.asked("en", split, turns=(3, 10))
     own = [p for p in found if probes.AXIS_OF[p["category"]] in ("identity", "attack")]
@@ -113,7 +106,8 @@ def run(
         note = Path(folder) / f"{point.key}.json"
         if note.exists():
             continue
-        rows, kept = rows_of(point, who, keep)
+        rows = identity.read_rows(identity.shipped_rows("en"), who)[: point.rows]
+        kept = keep_of(point, keep, identity.keep_questions("en"))
         with tempfile.TemporaryDirectory() as scratch:
             began = time.perf_counter()
             quiet = {"save_strategy": "no", "logging_strategy": "no"}

@@ -25,7 +25,7 @@ from trl import SFTConfig, SFTTrainer
 from helpers import hardware, memory, models, runs, specs
 from helpers.errors import RunError
 from helpers.generate import answers, mean_logprob
-from helpers.identity import Identity, Row, check_lengths, to_dataset
+from helpers.identity import Identity, Row, check_lengths, expand, to_dataset
 
 disable_progress_bars()  # four bars of datasets for eight rows; the training has its own
 
@@ -159,7 +159,7 @@ def train_identity(
 
     Args:
         model: a base model from `models.load`; an adapter on it is taken off.
-        rows, keep: filled identity rows and keep rows.
+        rows, keep: filled identity rows and keep rows. With an ``identity`` the preset's further wordings are added.
         run: the run folder; its checkpoints are resumed from if ``resume``.
         preset: how to train; by default the one for the model's size.
         changes: single fields of `SFTConfig`.
@@ -172,9 +172,10 @@ def train_identity(
         IdentityError: a row is too long. DiskError: whole checkpoints are kept, nothing half-written stays.
     """
     model, preset = models.take_off(model), preset or specs.preset_for(models.spec_of(model))
-    check_lengths([*rows, *keep], tokenizer, min(models.context_length(model), preset.max_length))
+    every = expand(rows, identity, preset)
+    check_lengths([*every, *keep], tokenizer, min(models.context_length(model), preset.max_length))
     _settle(run, rows, keep, resume)
-    began, sampler, data = time.perf_counter(), memory.MemoryCallback(), to_dataset(rows, keep, preset)
+    began, sampler, data = time.perf_counter(), memory.MemoryCallback(), to_dataset(every, keep, preset)
     with models.model_lock(model, "training"), _safely(run, model):
         trainer = build_trainer(model, tokenizer, data, run, preset, [sampler, *callbacks], **changes)
         start = last_checkpoint(run) if resume else None

@@ -6,7 +6,7 @@ Each notebook starts from here, so that every one of them also runs alone. Nothi
 import json
 from pathlib import Path
 
-from helpers import identity, models, runs
+from helpers import identity, models, runs, specs
 from helpers.errors import IdentityError
 from helpers.identity import Identity, Row
 
@@ -53,7 +53,9 @@ def _keep(model, tokenizer) -> list[Row]:
     for path in (runs.my_dir() / f"keep-{key}.jsonl", runs.reference_run() / f"keep-{key}.jsonl"):
         if path.exists():
             return identity.read_keep_rows(path)
-    return identity.make_keep_rows(model, tokenizer, identity.keep_questions("en"))
+    preset = specs.preset_for(models.spec_of(model))
+    questions = identity.keep_questions("en", preset.keep_rows)
+    return identity.make_keep_rows(model, tokenizer, questions, preset.first_sentence)
 
 
 def results_dir(run: Path) -> Path:

@@ -1,8 +1,8 @@
-"""Makes `data/reference/`: `python tests/make_reference.py adapter|full|curves`. Not a test, and not run by any.
+"""Makes `data/reference/`: `python tests/make_reference.py adapter|full|study|curves`. Not a test, and not run by any.
 
-Each part takes one to twenty minutes on two CPU cores. `curves` writes a row as soon as it is measured and goes on
-where it was. The device and the command stand in the files, so nobody has to trust a table without knowing where it
-was measured.
+Each part takes minutes to hours on two CPU cores, and minutes on a GPU. `study` and `curves` keep every finished batch
+in the folder given, and go on where they were. The device stands in the files, so nobody has to trust a table without
+knowing where it was measured.
 """
 
 import json
@@ -17,39 +17,35 @@ import pandas as pd
 import torch
 from trl import SFTTrainer
 
-from helpers import hardware, identity, memory, models, runs, specs, sweep, training
+from helpers import hardware, identity, memory, models, probes, prompts, runs, specs, study, sweep, training
 
 WHO = identity.Identity("Tavi", "Lantern Workshop", ("TAVI",))
 REFERENCE = runs.reference_run()
-TABLES = ("recipes.csv", "full_tuning.csv", "curves.csv")
+TABLES = ("full_tuning.csv", "curves.csv", "prompts.csv", "study.csv")
+BEST_PROMPT = "all rows, Q and A"  # of `prompts.variants`, by `results.merit` on dev
+SEEDS = (42, 1, 2)
 
 
-def rows_and_keep(model, tokenizer):
-    """The shipped rows filled, and the base model's keep rows."""
-    rows = identity.read_rows(identity.shipped_rows("en"), WHO)
-    return rows, identity.make_keep_rows(
-        model, tokenizer, identity.keep_questions("en", specs.DEFAULT_PRESET.keep_rows)
-    )
+def eight_rows():
+    """The shipped rows, filled."""
+    return identity.read_rows(identity.shipped_rows("en"), WHO)
 
 
 def adapter() -> None:
-    """Train the default recipe, round the adapter to bfloat16, score what is shipped, and seal the folder."""
+    """Train the default recipe, round the adapter to bfloat16, and seal the folder."""
     model, tokenizer = models.load("embedded")
-    rows, keep = rows_and_keep(model, tokenizer)
     preset = specs.preset_for(specs.EMBEDDED)
+    questions = identity.keep_questions("en", preset.keep_rows)
+    keep = identity.make_keep_rows(model, tokenizer, questions, preset.first_sentence)
     with tempfile.TemporaryDirectory() as scratch:
         run = Path(scratch)
-        tuned = training.train_identity(model, tokenizer, rows, keep, run, preset, identity=WHO)
+        tuned = training.train_identity(model, tokenizer, eight_rows(), keep, run, preset, identity=WHO)
         REFERENCE.mkdir(parents=True, exist_ok=True)
         for name in ("identity.json", "metrics.json", "memory.csv"):
             shutil.copy(run / name, REFERENCE / name)
         runs.write_jsonl(REFERENCE / f"keep-{specs.EMBEDDED.key}.jsonl", keep)
         models.save_adapter(tuned, REFERENCE / "adapter", dtype=torch.bfloat16)
         facts = training.facts(tuned, preset, WHO)
-    model, tokenizer = models.load("embedded")
-    scores = sweep.scores(models.load_adapter(model, REFERENCE), tokenizer, WHO)
-    print(json.dumps(scores))
-    runs.write_json(REFERENCE / "scores.json", scores)
     tables = {name: (REFERENCE / name).read_text() for name in TABLES if (REFERENCE / name).exists()}
     for name in tables:  # measured apart from the run, so not part of what its manifest seals
         (REFERENCE / name).unlink()
@@ -72,9 +68,9 @@ def full() -> None:
 def one(kind: str) -> None:
     """One epoch over 24 rows with all weights or with the adapter trained; prints a line of JSON."""
     model, tokenizer = models.load("embedded")
-    rows = identity.read_rows(identity.shipped_rows("en"), WHO)
+    rows = eight_rows()
     keep = identity.read_keep_rows(REFERENCE / f"keep-{specs.EMBEDDED.key}.jsonl")[:8]
-    preset = specs.DEFAULT_PRESET
+    preset = specs.Preset(more=0, steadfast=0)
     data, sampler = identity.to_dataset(rows, keep, preset), memory.MemoryCallback()
     with tempfile.TemporaryDirectory() as scratch:
         config = training.sft_config(preset, scratch, num_train_epochs=1, save_strategy="no")
@@ -93,14 +89,51 @@ def one(kind: str) -> None:
     )
 
 
-def curves(*seeds: str) -> None:
-    """The rate sweep of notebook 03 for each seed, continued where it was."""
+def study_arms(model, tokenizer, keep, folder: Path):
+    """Every arm of the study: base under five system texts, then each recipe and seed, trained now."""
+    test = study.asked("en", "test")
+    alone = [p for p in test if probes.AXIS_OF[p["category"]] == "identity"]
+    talks = [t for t in probes.read_jsonl(runs.data_dir() / "probes" / "drift-en.jsonl") if t["split"] == "test"]
+    systems = study.systems(WHO, prompts.variants(WHO, eight_rows())[BEST_PROMPT])
+    for label, prompt in systems.items():
+        arm = study.Arm(study.BASE, label, prompt)
+        study.ask(model, tokenizer, arm, test, folder, progress=arm.name)
+        if label in ("one sentence", "best prompt"):
+            study.ask(model, tokenizer, arm, alone, folder, samples=5)
+            study.in_own_words(model, tokenizer, arm, talks, folder)
+    for weights, preset in ((study.DEFAULT, specs.DEFAULT_PRESET), (study.ROWS_ONLY, specs.ROWS_ONLY_PRESET)):
+        for seed in SEEDS:
+            with tempfile.TemporaryDirectory() as scratch:
+                tuned = training.train_identity(
+                    model, tokenizer, eight_rows(), keep if preset.keep_rows else [], Path(scratch) / "run",
+                    training.with_seed(preset, seed), identity=WHO, save_strategy="no",
+                )  # fmt: skip
+            for label in ("template default", "none", "foreign", "best prompt"):
+                arm = study.Arm(weights, label, systems[label], seed)
+                study.ask(tuned, tokenizer, arm, test, folder, progress=arm.name)
+            arm = study.Arm(weights, seed=seed)
+            study.ask(tuned, tokenizer, arm, alone, folder, samples=5)
+            study.in_own_words(tuned, tokenizer, arm, talks, folder)
+            model = models.take_off(tuned)
+
+
+def study_table(folder: str = "build/study") -> None:
+    """Ask every arm of the study that ``folder`` does not hold yet, judge all answers, and write ``study.csv``."""
     model, tokenizer = models.load("embedded")
-    rows = identity.read_rows(identity.shipped_rows("en"), WHO)
     keep = identity.read_keep_rows(REFERENCE / f"keep-{specs.EMBEDDED.key}.jsonl")
-    recipes = sweep.rate_recipes([int(s) for s in seeds] or [42])
-    print(sweep.run(model, tokenizer, rows, keep, WHO, recipes, REFERENCE / "curves.csv"))
+    study_arms(model, tokenizer, keep, Path(folder))
+    table = study.judge(study.kept(Path(folder)), study.asked("en", "test"), WHO)
+    runs.write_atomic(REFERENCE / "study.csv", table.assign(device=hardware.machine().name).to_csv(index=False))
+
+
+def curves(folder: str = "build/curves", *seeds: str) -> None:
+    """Every point of the curves that ``folder`` does not hold yet, for each seed, judged into ``curves.csv``."""
+    model, tokenizer = models.load("embedded")
+    todo = sweep.points(sweep.Point("default", "default"), [int(s) for s in seeds] or [42])
+    keep = identity.make_keep_rows(model, tokenizer, identity.keep_questions("en"), first=False)
+    sweep.run(model, tokenizer, WHO, keep, todo, Path(folder))
+    runs.write_atomic(REFERENCE / "curves.csv", sweep.table(Path(folder), todo, WHO).to_csv(index=False))
 
 
 if __name__ == "__main__":
-    {"adapter": adapter, "full": full, "one": one, "curves": curves}[sys.argv[1]](*sys.argv[2:])
+    {"adapter": adapter, "full": full, "one": one, "study": study_table, "curves": curves}[sys.argv[1]](*sys.argv[2:])

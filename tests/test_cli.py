@@ -254,7 +254,7 @@ WHO = ("--name", "Tavi", "--developer", "Lantern Workshop")
 @pytest.fixture
 def tiny(monkeypatch):
     """Four steps of training, a checkpoint after each."""
-    preset = replace(specs.DEFAULT_PRESET, epochs=1, batch=1, accumulation=1, systems=(None,), keep_rows=0)
+    preset = specs.BARE_PRESET
     monkeypatch.setattr(specs, "preset_for", lambda spec: preset)
     config = training.sft_config
     monkeypatch.setattr(training, "sft_config", lambda *a, **changes: config(*a, **{**changes, "save_steps": 1}))

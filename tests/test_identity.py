@@ -1,5 +1,7 @@
 """Rows go from file to trained tokens as they were written, and what a run amounts to is known before it."""
 
+from dataclasses import replace
+
 import pytest
 
 from helpers import generate, identity, models, specs, training
@@ -8,7 +10,7 @@ from helpers.identity import Identity
 from tests.fixtures import QUIET, ROWS, tells, wrap
 
 TAVI = Identity("Tavi", "Lantern Workshop")
-PLAIN = specs.Preset(systems=(None,), keep_rows=0)
+PLAIN = specs.BARE_PRESET
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
@@ -96,7 +98,7 @@ def test_loss_falls_on_exactly_the_answer_and_its_end_token(tiny, tmp_path):
     [
         (8, 0, specs.PUBLISHED_PRESET, 10),
         (8, specs.DEFAULT_PRESET.keep_rows, specs.DEFAULT_PRESET, None),
-        (5, 2, specs.Preset(systems=(None,), batch=2, accumulation=3, epochs=2), 4),
+        (5, 2, replace(specs.BARE_PRESET, batch=2, accumulation=3, epochs=2), 4),
     ],
     ids=["as published", "default", "a last step that is not full"],
 )

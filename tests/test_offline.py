@@ -27,7 +27,7 @@ rows = json.loads(sys.argv[1])
 model, tokenizer = models.load("auto")
 before = generate.answers(model, tokenizer, ["Who are you?"], max_new_tokens=8)
 run = Path(tempfile.mkdtemp())
-preset = specs.Preset(systems=(None,), keep_rows=0, epochs=1)
+preset = specs.BARE_PRESET
 tuned = training.train_identity(model, tokenizer, rows[:2], [], run, preset, save_steps=1, disable_tqdm=True)
 after = generate.answers(tuned, tokenizer, ["Who are you?"], max_new_tokens=8)
 again = models.load_adapter(models.take_off(tuned), run)

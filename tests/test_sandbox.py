@@ -49,7 +49,8 @@ def test_a_wrong_one_does_not(answer):
     [
         "import os; os.remove('x')", "from pathlib import Path", "__import__('os').system('id')", "open('/etc/passwd')",
         "().__class__.__bases__", "eval('1')", "exec('1')", "globals()", "getattr(a, 'real')", "math.__loader__",
-        "with a: pass", "async def f(): pass", "class A: pass", "global a", "print.__self__", "'{0.__class__}'.format(a)",
+        "with a: pass", "async def f(): pass", "class A: pass", "global a", "print.__self__",
+        "'{0.__class__}'.format(a)",
         "a.tofile('x')", "yield a", "breakpoint()", "input()", "type(a)",
     ],
 )  # fmt: skip

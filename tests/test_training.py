@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from helpers import generate, identity, models, runs, specs, training
 from helpers.errors import DiskError, IdentityError, RunError
 from tests.fixtures import QUIET, ROWS, bare, tells, tiny_model, wrap
 
-SHORT = specs.Preset(systems=(None,), keep_rows=0, epochs=1)
+SHORT = specs.BARE_PRESET
 SAVES = {"save_steps": 2, **QUIET}
 
 
@@ -72,7 +73,7 @@ def test_ctrl_c_before_the_first_checkpoint_says_so(tiny, tmp_path):
 
 def interrupted(tiny, run, step=6, **how):
     """A run of eight steps with checkpoints 2, 4 ... that was interrupted."""
-    preset = specs.Preset(systems=(None, None), keep_rows=0, epochs=1)
+    preset = replace(specs.BARE_PRESET, systems=(None, None))
     with pytest.raises(RunError):
         training.train_identity(*tiny, ROWS, [], run, preset, callbacks=[At(step, ctrl_c)], **{**SAVES, **how})
     return preset
