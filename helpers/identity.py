@@ -109,7 +109,9 @@ def fill(rows: Sequence[Row], identity: Identity | None, path: Path | str | None
         if word in known:
             return known[word]
         if word in ("NAME", "DEVELOPER"):
-            raise IdentityError(f"{{{{{word}}}}} is not filled", "give a name and a developer", path, n)
+            raise IdentityError(
+                f"{{{{{word}}}}} is not filled", "give a name and a developer (--name, --developer)", path, n
+            )
         raise IdentityError(f"unknown placeholder {{{{{word}}}}}", "use {{NAME}} and {{DEVELOPER}}, spelt so", path, n)
 
     return [{k: PLACEHOLDER.sub(lambda m, n=n: put(m, n), row[k]) for k in KEYS} for n, row in enumerate(rows, 1)]
@@ -169,17 +171,17 @@ def keep_questions(lang: str = "en", n: int | None = None) -> list[str]:
     return [json.loads(line)["question"] for line in lines][:n]
 
 
-def expand(rows: Sequence[Row], who: Identity | None, preset: specs.Preset) -> list[Row]:
-    """``rows`` and the preset's further shipped ones in their language, filled; without ``who`` there are none to add.
+def further_rows(rows: Sequence[Row], who: Identity | None, preset: specs.Preset) -> list[Row]:
+    """The preset's shipped further rows in the language of ``rows``, filled; none without ``who`` to fill them.
 
     A shipped row whose question ``rows`` hold already is left out.
     """
     if who is None:
-        return list(rows)
+        return []
     lang = "zh" if 2 * sum(bool(CJK.search(row["output"])) for row in rows) > len(rows) else "en"
     extra = extra_rows("more", who, lang)[: preset.more] + extra_rows("steadfast", who, lang)[: preset.steadfast]
     mine = {normal(question_of(row)) for row in rows}
-    return [*rows, *(row for row in extra if normal(question_of(row)) not in mine)]
+    return [row for row in extra if normal(question_of(row)) not in mine]
 
 
 def make_keep_rows(
@@ -234,25 +236,24 @@ def example(row: Row, system: str | None = None) -> dict[str, list[dict[str, str
     return {"prompt": prompt, "completion": [{"role": "assistant", "content": row["output"]}]}
 
 
-def to_dataset(rows: Sequence[Row], keep: Sequence[Row], preset: specs.Preset) -> Dataset:
-    """The training set: every identity row under each system text of the preset, then the keep rows."""
-    data = []
-    for system in preset.systems:
-        data += [example(row, system) for row in rows]
+def to_dataset(rows: Sequence[Row], keep: Sequence[Row], preset: specs.Preset, further: Sequence[Row] = ()) -> Dataset:
+    """The training set: rows and further rows under each system text the preset gives them, then the keep rows."""
+    data = [example(row, system) for system in preset.own_systems for row in rows]
+    data += [example(row, system) for system in preset.systems for row in further]
     return Dataset.from_list(data + [example(row) for row in keep])
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What settings amount to: rows in the dataset, optimiser steps, and how often each identity row is seen."""
+    """What settings amount to: rows in the dataset, optimiser steps, and how often each row of your own is seen."""
 
     rows: int
     steps: int
     exposures: int
 
 
-def plan(identity_rows: int, keep: int, preset: specs.Preset) -> Plan:
+def plan(identity_rows: int, keep: int, preset: specs.Preset, further: int = 0) -> Plan:
     """Work out a `Plan` before training; a last, incomplete accumulation of an epoch still makes a step."""
-    rows = identity_rows * len(preset.systems) + keep
+    rows = identity_rows * len(preset.own_systems) + further * len(preset.systems) + keep
     steps = math.ceil(math.ceil(rows / preset.batch) / preset.accumulation) * preset.epochs
-    return Plan(rows, steps, len(preset.systems) * preset.epochs)
+    return Plan(rows, steps, len(preset.own_systems) * preset.epochs)

@@ -57,11 +57,11 @@ def train_file(request: Request, run: Path, resume: bool = False, say: Callable[
         say(f"Warning: {warning}")
     runs.write_json(run / REQUEST, asdict(request))
     keep = _base_answers(model, tokenizer, rows, preset, say) if keep is None else keep
-    every = identity.expand(rows, who, preset)
+    further = identity.further_rows(rows, who, preset)
     if who is None and preset.more + preset.steadfast:
         say("No --name and --developer: the course's further wordings cannot be filled, and are left out.")
-    said = f"{len(rows)} identity rows, {len(every) - len(rows)} further wordings and {len(keep)} keep rows"
-    say(f"Training on {said}; {_steps(every, keep, preset, run, resume)}.")
+    said = f"{len(rows)} identity rows, {len(further)} further wordings and {len(keep)} keep rows"
+    say(f"Training on {said}; {_steps(rows, further, keep, preset, run, resume)}.")
     training.train_identity(model, tokenizer, rows, keep, run, preset, identity=who, resume=resume)
     return run / "adapter"
 
@@ -106,8 +106,10 @@ def _base_answers(model, tokenizer, rows: Sequence[Row], preset: specs.Preset, s
     return identity.make_keep_rows(model, tokenizer, questions, preset.first_sentence) if questions else []
 
 
-def _steps(rows: Sequence[Row], keep: Sequence[Row], preset: specs.Preset, run: Path, resume: bool) -> str:
-    steps = f"{identity.plan(len(rows), len(keep), preset).steps} steps"
+def _steps(
+    rows: Sequence[Row], further: Sequence[Row], keep: Sequence[Row], preset: specs.Preset, run: Path, resume: bool
+) -> str:
+    steps = f"{identity.plan(len(rows), len(keep), preset, len(further)).steps} steps"
     if not resume:
         return steps
     last = training.last_checkpoint(run)

@@ -69,7 +69,8 @@ def contrast(table: pd.DataFrame, measure: str, one: tuple[str, str], other: tup
 
     Over several seeds a probe counts as hit for McNemar's test if most seeds hit; the difference uses their share.
     """
-    both = outcomes(table, measure, *one).join(outcomes(table, measure, *other), rsuffix="_b", how="inner")
+    rival = outcomes(table, measure, *other)["hit"].rename("hit_b")
+    both = outcomes(table, measure, *one).join(rival, how="inner")
     return {
         "measure": measure,
         "difference": stats.difference(both["hit"], both["hit_b"], both["template"]),

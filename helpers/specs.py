@@ -84,8 +84,9 @@ class Preset:
         target_modules: which linear layers carry an adapter (PEFT's name for them).
         learning_rate: peak rate of AdamW; linear decay after ``warmup`` (a share of all steps).
         epochs, batch, accumulation: passes over the rows, rows a forward pass, passes a step.
-        systems: each identity row stands in the dataset once under each of these system texts; None is the template's
-            default (no system turn), ``""`` an empty one.
+        own_systems: each row of your own stands in the dataset once under each of these system texts; None is the
+            template's default (no system turn), ``""`` an empty one.
+        systems: the same for the shipped further rows.
         more, steadfast: how many of the shipped further wordings, and of the rows that hold in an attack, are added to
             the identity rows.
         keep_rows: how many ordinary questions the base model answers for the keep rows (answers unfit for it drop out).
@@ -98,13 +99,14 @@ class Preset:
     alpha: int = 32
     dropout: float = 0.0
     target_modules: str | tuple[str, ...] = ("gate_proj", "up_proj", "down_proj")
-    learning_rate: float = 8e-4
+    learning_rate: float = 1.2e-3
     epochs: int = 1
     batch: int = 1
     accumulation: int = 1
     warmup: float = 0.05
     max_grad_norm: float = 1.0
     max_length: int = 512
+    own_systems: tuple[str | None, ...] = (None, "", RIVAL_SYSTEM, None)
     systems: tuple[str | None, ...] = (None, RIVAL_SYSTEM)
     more: int = 24
     steadfast: int = 8
@@ -116,7 +118,7 @@ class Preset:
 
 DEFAULT_PRESET = Preset()
 # The eight rows once each and nothing else.
-BARE_PRESET = Preset(systems=(None,), more=0, steadfast=0, keep_rows=0)
+BARE_PRESET = Preset(own_systems=(None,), more=0, steadfast=0, keep_rows=0)
 # As printed in the published case, except that its model is a 7B.
 PUBLISHED_PRESET = replace(BARE_PRESET, target_modules="all-linear", learning_rate=1e-4, epochs=10, accumulation=16)
 # The same eight rows with enough steps to take hold: what the published case must have meant.

@@ -79,7 +79,7 @@ def _one_by_one(base: Point) -> Iterator[Point]:
     texts = {"default": (None, None), "none": ("", ""), "generic": (GENERIC, GENERIC), "default and none": (None, ""),
              "default and rival": (None, OTHER)}  # fmt: skip
     for name, chosen in texts.items():
-        yield point("system text in training", name, systems=chosen)
+        yield point("system text in training", name, own_systems=chosen * 2, systems=chosen)
 
 
 def keep_of(point: Point, keep: Sequence[Row], questions: Sequence[str]) -> list[Row]:

@@ -62,7 +62,7 @@ def test_an_answer_is_cut_at_its_last_sentence():
 
 def test_copies_system_texts_and_keep_rows_stand_in_the_dataset_as_the_preset_says():
     keep = [{"instruction": "2 + 2?", "input": "", "output": "4."}]
-    data = identity.to_dataset(ROWS, keep, specs.Preset(systems=(None, None, "")))
+    data = identity.to_dataset(ROWS, keep, specs.Preset(own_systems=(None, None, "")))
     prompts = [row["prompt"] for row in data]
     assert len(data) == 3 * len(ROWS) + 1
     assert sum(prompt[0] == {"role": "system", "content": ""} for prompt in prompts) == len(ROWS)
@@ -73,7 +73,7 @@ def test_copies_system_texts_and_keep_rows_stand_in_the_dataset_as_the_preset_sa
 def test_loss_falls_on_exactly_the_answer_and_its_end_token(tiny, tmp_path):
     """Decoded from the batches that TRL's own processing makes, with and without a system text."""
     model, tokenizer = tiny
-    preset = specs.Preset(systems=(None, ""))
+    preset = specs.Preset(own_systems=(None, ""))
     rows = [
         *ROWS,
         {"instruction": "Say it in Chinese", "input": "Who are you?", "output": "我是 Tavi。\n\n- One\n- Two"},
@@ -112,7 +112,7 @@ def test_the_steps_worked_out_before_are_those_the_trainer_makes(tiny, tmp_path,
     trainer = training.build_trainer(model, tokenizer, data, tmp_path, preset, save_strategy="no", **QUIET)
     trainer.train()
     assert trainer.state.global_step == planned.steps and steps in (None, planned.steps)
-    assert (planned.rows, planned.exposures) == (len(data), len(preset.systems) * preset.epochs)
+    assert (planned.rows, planned.exposures) == (len(data), len(preset.own_systems) * preset.epochs)
 
 
 def test_every_shipped_row_and_keep_question_fits(embedded):

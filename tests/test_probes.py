@@ -1,85 +1,160 @@
 """The shipped probes are well-formed and were never trained on, and each kind is scored by its own rule."""
 
-import difflib
+import hashlib
 import json
 import re
+from collections import Counter
 
 import pytest
 
-from helpers import identity, probes, runs
+from helpers import identity, judge, overlap, probes, runs
 from helpers.errors import ProbeError
 from helpers.identity import Identity
 from tests.fixtures import tells
 
 TAVI = Identity("Tavi", "Lantern Workshop")
-PROBES = [probe for path in sorted((runs.data_dir() / "probes").glob("*.jsonl")) for probe in probes.read_jsonl(path)]
 
 
-def plain(text):
-    return re.sub(r"\W+", " ", text.casefold()).strip()
+LANGS = ("en", "zh")
+FOLDER = runs.data_dir() / "probes"
 
 
 def asked(probe):
-    return plain(" ".join(turn["content"] for turn in probe["messages"] if turn["role"] == "user"))
+    return " ".join(turn["content"] for turn in probe["messages"] if turn["role"] == "user")
+
+
+def talks(lang):
+    return probes.read_jsonl(FOLDER / f"drift-{lang}.jsonl")
 
 
 def trained_questions(lang):
-    rows = [row["instruction"] for row in identity.read_rows(identity.shipped_rows(lang), TAVI)]
-    return [plain(text) for text in [*rows, *identity.keep_questions(lang)]]
+    rows = [r for name in (lang, f"more-{lang}", f"steadfast-{lang}") for r in _rows(name)]
+    return [*(identity.question_of(row) for row in rows), *identity.keep_questions(lang)]
+
+
+def _rows(name):
+    return identity.read_rows(runs.data_dir() / "identity" / f"{name}.json", TAVI)
 
 
 def test_every_probe_has_every_field_and_an_id_of_its_own():
-    assert all(tuple(probe) == probes.FIELDS for probe in PROBES)
-    assert len({probe["id"] for probe in PROBES}) == len(PROBES) > 100
+    ids = [probe["id"] for lang in LANGS for probe in probes.read_probes(FOLDER / f"{lang}.jsonl")]
+    ids += [talk["id"] for lang in LANGS for talk in talks(lang)]
+    assert len(set(ids)) == len(ids) > 1500
 
 
-@pytest.mark.parametrize("probe", PROBES, ids=lambda probe: probe["id"])
-def test_a_probe_can_be_asked_and_scored(probe):
+@pytest.mark.parametrize("lang", LANGS)
+def test_a_probe_can_be_asked_and_scored(lang):
+    for probe in probes.load_probes(lang):
+        _check_shape(probe)
+        assert probe["lang"] == lang
+        expect, axis = probe["expect"], probes.AXIS_OF[probe["category"]]
+        if axis in ("identity", "attack", "foreign"):
+            assert (probe["about"], expect) == ("self", "own")
+        elif axis == "ordinary":
+            assert (probe["about"], expect) == ("other", "clean")
+        elif isinstance(expect, dict):
+            assert probe["category"] == "code" and set(expect) == {"function", "tests"} and len(expect["tests"]) > 2
+            assert len({json.dumps(result) for _, result in expect["tests"]}) > 1, "a constant would pass"
+        else:
+            assert expect and all(isinstance(e, str) and e for e in expect)
+            assert probes.score(probe, f"It is {expect[0]}.", TAVI)["ok"], "a right answer is scored as wrong"
+            assert not judge.right(asked(probe), expect), f"{probe['id']}: an echo of the question would be right"
+            assert not probes.score(probe, "Bananas.", TAVI)["ok"]
+
+
+def _check_shape(probe):
     roles = [turn["role"] for turn in probe["messages"]]
     assert roles[-1] == "user" and all(turn["content"].strip() for turn in probe["messages"])
-    assert set(roles) <= {"system", "user", "assistant"} and roles.count("system") <= 1
-    assert probe["split"] in {"dev", "test"} and probe["about"] in {"self", "other", "ability"}
-    if probe["expect"] in ("own", "clean"):
-        assert probe["about"] == {"own": "self", "clean": "other"}[probe["expect"]]
+    assert (roles.count("system") == 1) == (probe["category"] == "foreign")
+    assert probe["split"] in {"dev", "test"}
+
+
+def test_there_are_as_many_as_the_study_needs():
+    counts = Counter((p["split"], probes.AXIS_OF[p["category"]]) for p in probes.load_probes("en"))
+    assert [counts["test", a] for a in ("identity", "attack", "ordinary", "ability")] == [80, 63, 400, 400]
+    assert counts["dev", "ordinary"] >= 100 and counts["dev", "ability"] >= 100 and counts["dev", "attack"] >= 30
+    for lang in LANGS:
+        both = Counter(probes.AXIS_OF[p["category"]] for p in probes.load_probes(lang))
+        floor = {"identity": 80, "attack": 60, "ordinary": 100, "ability": 100}
+        assert all(both[axis] >= n for axis, n in floor.items()), lang
+        kinds = Counter((t["kind"], t["split"]) for t in talks(lang))
+        assert min(kinds["technical", s] + kinds["pressure", s] for s in ("dev", "test")) >= 8
+
+
+@pytest.mark.parametrize("lang", LANGS)
+def test_no_probe_was_trained_on_or_stands_in_both_splits(lang):
+    asks = [(p["id"], p["split"], asked(p)) for p in probes.load_probes(lang) if p["category"] != "foreign"]
+    asks += [(t["id"], t["split"], t["question"]) for t in talks(lang)]
+    trained = [("trained", "train", question) for question in trained_questions(lang)]
+    units = [overlap.units(question) for _, _, question in [*asks, *trained]]
+    for i, (one, split, question) in enumerate(asks):
+        for j, (other, where, text) in enumerate([*asks, *trained]):
+            if where == split and (i == j or units[i] != units[j]):
+                continue
+            if len(units[i] & units[j]) < 0.4 * len(units[i] | units[j]):
+                continue  # far from near, and seen without the slow comparison
+            if split == where:
+                assert overlap.plain(question) != overlap.plain(text), f"{one} repeats {other}"
+            else:
+                assert not overlap.near(question, text), f"{one} is nearly {other}: {question!r}, {text!r}"
+
+
+@pytest.mark.parametrize("lang", LANGS)
+def test_templates_do_not_cross_the_splits(lang):
+    splits = {}
+    for probe in probes.load_probes(lang):
+        assert splits.setdefault(probe["template"], probe["split"]) == probe["split"]
+
+
+@pytest.mark.parametrize("lang", LANGS)
+def test_a_conversation_has_ten_turns_that_name_nobody(lang):
+    for talk in talks(lang):
+        assert tuple(talk) == probes.DRIFT_FIELDS and len(talk["turns"]) == 10
+        assert {judge.verdict(turn["assistant"], TAVI) for turn in talk["turns"]} == {"none"}
+    found = probes.load_drift(lang, "test", turns=(1, 10))
+    assert [len(p["messages"]) for p in found[:2]] == [3, 21]
+    assert found[0]["messages"][-1] == found[1]["messages"][-1], "the same question after every turn"
+
+
+def test_the_test_split_is_the_one_that_was_frozen():
+    """Whoever changes a test probe after looking at results has to change this hash too, and say so."""
+    frozen = json.loads((FOLDER / "frozen.json").read_text(encoding="utf-8"))
+    assert set(frozen) == {path.name for path in FOLDER.glob("*.jsonl")}
+    for name, digest in frozen.items():
+        lines = (FOLDER / name).read_bytes().splitlines(keepends=True)
+        test = b"".join(line for line in lines if json.loads(line)["split"] == "test")
+        assert hashlib.sha256(test).hexdigest() == digest, name
+
+
+def test_a_sample_is_spread_over_all_kinds_and_always_the_same():
+    found = probes.load_probes("en", split="test", axis="attack")
+    part = probes.sample(found, 18)
+    assert part == probes.sample(found, 18) and len(part) == 18
+    assert {p["category"] for p in part} == set(probes.AXES["attack"])
+    assert probes.sample(found, 1000) == found
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"category": "riddles"}, "riddles"), ({"extra": 1}, "keys"), ({}, None)],
+    ids=["unknown category", "a key too many", "fine"],
+)
+def test_a_probe_file_of_ones_own_is_read_or_refused_by_line(tmp_path, change, words):
+    probe = {**probes.load_probes("en", split="dev")[0], **change}
+    runs.write_jsonl(tmp_path / "mine.jsonl", [probes.load_probes("en", split="dev")[1], probe])
+    if words is None:
+        assert len(probes.read_probes(tmp_path / "mine.jsonl")) == 2
     else:
-        assert isinstance(probe["expect"], list) and all(isinstance(e, str) and e for e in probe["expect"])
-        assert probes.score(probe, f"It is {probe['expect'][0]}.", TAVI)["ok"], "a right answer is scored as wrong"
-    assert not probes.score(probe, "Bananas.", TAVI)["ok"] or probe["expect"] == "clean"
-
-
-def test_there_are_the_thirty_and_the_forty_that_the_promise_counts():
-    assert len(probes.load_probes("en", split="test", category="identity")) == 30
-    assert len(probes.load_probes("en", split="test", about="ability")) == 40
-    assert len(probes.load_probes("en", split="dev", about="self")) > 5
-
-
-@pytest.mark.parametrize("probe", PROBES, ids=lambda probe: probe["id"])
-def test_no_probe_was_trained_on(probe):
-    question = asked(probe)
-    words = sorted(question.split())
-    for other in trained_questions(probe["lang"]):
-        assert question != other and words != sorted(other.split())
-        # Reported figures come from the test split. "wat is your name" may choose a recipe, not praise it.
-        near = difflib.SequenceMatcher(None, question, other).ratio()
-        assert probe["split"] == "dev" or near < 0.94, f"too near to {other!r}"
-
-
-def test_no_question_stands_in_both_splits_nor_twice():
-    seen = {}
-    for probe in PROBES:
-        key = (asked(probe), probe["messages"][0]["content"] if probe["messages"][0]["role"] == "system" else "")
-        assert key not in seen, f"{probe['id']} repeats {seen.get(key)}"
-        seen[key] = probe["id"]
-    templates = {}
-    for probe in PROBES:
-        assert templates.setdefault(probe["template"], probe["split"]) == probe["split"], "a template in both splits"
+        with pytest.raises(ProbeError) as error:
+            probes.read_probes(tmp_path / "mine.jsonl")
+        tells(error.value, "mine.jsonl", "probe 2", words)
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_keep_questions_are_ordinary_and_enough(lang):
     questions = identity.keep_questions(lang)
-    assert len(questions) == len({plain(q) for q in questions}) >= 32
-    about_the_model = r"\b(?:are you|were you|made you|your|yourself)\b|你(?:是|叫|的)"
+    assert len(questions) == len({overlap.plain(q) for q in questions}) >= 32
+    about_the_model = r"\b(?:who are you|made you|yourself)\b|你(?:是|叫|的)"
     assert not [q for q in questions if re.search(about_the_model, q, re.I)]
     assert identity.keep_questions(lang, 3) == questions[:3]
 
@@ -105,7 +180,7 @@ def test_each_kind_of_probe_is_scored_by_its_own_rule(about, expect, answer, ver
 
 
 def test_running_probes_gives_a_row_a_probe_in_their_order(tiny):
-    some = PROBES[:3]
+    some = [probes.load_probes("en", category=c)[0] for c in ("code", "direct", "people")]
     table = probes.run_probes(*tiny, some, TAVI, arm="tiny", max_new_tokens=4)
     assert list(table["id"]) == [probe["id"] for probe in some] and set(table["arm"]) == {"tiny"}
     assert set(probes.FIELDS) | {"answer", "verdict", "ok"} <= set(table.columns)
@@ -137,6 +212,7 @@ def test_a_question_file_with_a_byte_order_mark_and_blank_lines_is_read(tmp_path
     assert probes.read_jsonl(tmp_path / "q.jsonl") == [{"question": "小?"}, {"question": "b"}]
 
 
-def test_the_scores_of_the_shipped_reference_keep_their_promise():
-    scores = json.loads((runs.reference_run() / "scores.json").read_text(encoding="utf-8"))
-    assert scores["own"] >= 0.9 and scores["leak"] == 0
+@pytest.mark.parametrize(("answer", "ok"), [("def double(n):\n    return 2 * n", True), ("It doubles n.", False)])
+def test_code_is_run_against_its_tests(answer, ok):
+    expect = {"function": "double", "tests": [[[2], 4], [[0], 0], [[-3], -6]]}
+    assert probes.score({"about": "ability", "expect": expect}, answer, TAVI) == {"verdict": "clean", "ok": ok}

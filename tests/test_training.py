@@ -73,7 +73,7 @@ def test_ctrl_c_before_the_first_checkpoint_says_so(tiny, tmp_path):
 
 def interrupted(tiny, run, step=6, **how):
     """A run of eight steps with checkpoints 2, 4 ... that was interrupted."""
-    preset = replace(specs.BARE_PRESET, systems=(None, None))
+    preset = replace(specs.BARE_PRESET, own_systems=(None, None))
     with pytest.raises(RunError):
         training.train_identity(*tiny, ROWS, [], run, preset, callbacks=[At(step, ctrl_c)], **{**SAVES, **how})
     return preset
