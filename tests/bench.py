@@ -32,7 +32,15 @@ from transformers import TrainerCallback
 
 from helpers import hardware, memory, models, probes, runs, specs
 from helpers.generate import answers, stream
-from helpers.identity import Identity, keep_questions, make_keep_rows, read_rows, shipped_rows, to_dataset
+from helpers.identity import (
+    Identity,
+    further_rows,
+    keep_questions,
+    make_keep_rows,
+    read_rows,
+    shipped_rows,
+    to_dataset,
+)  # fmt: skip
 from helpers.training import build_trainer
 
 MIB = 2**20
@@ -113,12 +121,13 @@ def training() -> dict:
     """Rows a second with the default preset over `STEPS` steps, and what share of the matrix rate that is."""
     preset = specs.DEFAULT_PRESET
     model, tokenizer = models.load("embedded")
-    identity_rows = read_rows(shipped_rows(), Identity("Tavi", "Lantern Workshop"))
-    keep = make_keep_rows(model, tokenizer, keep_questions(n=preset.keep_rows))
+    who = Identity("Tavi", "Lantern Workshop")
+    identity_rows = read_rows(shipped_rows(), who)
+    keep = make_keep_rows(model, tokenizer, keep_questions(n=preset.keep_rows), preset.first_sentence)
     before, clock = matrix_rate(), _Clock()
     with tempfile.TemporaryDirectory() as folder:
         changes = {"max_steps": WARM_STEPS + STEPS, "save_strategy": "no", "disable_tqdm": True, "logging_steps": 1000}
-        data = to_dataset(identity_rows, keep, preset)
+        data = to_dataset(identity_rows, keep, preset, further_rows(identity_rows, who, preset))
         trainer = build_trainer(model, tokenizer, data, Path(folder), preset, [clock], **changes)
         lengths = _count_tokens(trainer)
         trainer.train()

@@ -60,6 +60,38 @@ def test_an_answer_is_cut_at_its_last_sentence():
     assert identity.whole_sentences("一。二") == "一。"
 
 
+def test_the_first_sentence_is_enough_for_a_keep_row():
+    assert identity.first_sentence("One. Two!") == "One."
+    assert identity.first_sentence("no end") == "no end"
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ("The capital is Ottawa.", ""),
+        ("", "empty"),
+        ("As a chatbot, I do not eat.", "speaks of itself"),
+        ("I'm here to help you with that.", "speaks of itself"),
+        ("Dear Bob, Dear Bob, so glad. Dear Bob, Dear Bob, so glad. Dear Bob, so glad. " * 2, "turns in a circle"),
+    ],
+)
+def test_answers_unfit_to_keep_are_told_apart(answer, why):
+    assert identity.unfit(answer) == why
+
+
+def test_further_rows_are_filled_and_give_way_to_ones_own():
+    rows = identity.read_rows(identity.shipped_rows("en"), TAVI)
+    further = identity.further_rows(rows, TAVI, specs.DEFAULT_PRESET)
+    assert len(further) == specs.DEFAULT_PRESET.more + specs.DEFAULT_PRESET.steadfast == 32
+    assert all(any(name in row["output"] for name in TAVI.names) for row in further)
+    mine = {**further[0], "output": "I say it my way."}
+    assert further[0] not in identity.further_rows([*rows, mine], TAVI, specs.DEFAULT_PRESET)
+    assert identity.further_rows(rows, None, specs.DEFAULT_PRESET) == []
+    assert identity.further_rows(rows, TAVI, specs.BARE_PRESET) == []
+    chinese = identity.read_rows(identity.shipped_rows("zh"), TAVI)
+    assert all(identity.CJK.search(row["output"]) for row in identity.further_rows(chinese, TAVI, specs.DEFAULT_PRESET))
+
+
 def test_copies_system_texts_and_keep_rows_stand_in_the_dataset_as_the_preset_says():
     keep = [{"instruction": "2 + 2?", "input": "", "output": "4."}]
     data = identity.to_dataset(ROWS, keep, specs.Preset(own_systems=(None, None, "")))
