@@ -1,8 +1,10 @@
 """The judge gives the verdict a reader would give, on answers written by hand for each rule."""
 
+import json
+
 import pytest
 
-from helpers import judge
+from helpers import judge, runs
 from helpers.identity import Identity
 
 TAVI = Identity("Tavi", "Lantern Workshop")
@@ -188,3 +190,23 @@ def test_the_shipped_rows_are_judged_own():
         assert judge.verdict(row["output"], TAVI) == "own", row
     for row in read_rows(shipped_rows("zh"), LAMP):
         assert judge.verdict(row["output"], LAMP) == "own", row
+
+
+IDENTITIES = {"en": Identity("Tavi", "Lantern Workshop", ("TAVI",)), "zh": Identity("小灯", "灯笼工坊", ("Tavi",))}
+
+
+@pytest.mark.parametrize(("lang", "least"), [("en", 350), ("zh", 160)])
+def test_the_judge_agrees_with_a_reader_on_the_half_it_was_not_written_on(lang, least):
+    """Odd lines of the labelled answers; the Chinese ones are constructed. Prints what the text quotes."""
+    rows = [json.loads(line) for line in (runs.data_dir() / "judge" / f"{lang}.jsonl").read_text("utf-8").splitlines()]
+    assert len(rows) >= least and {row["label"] for row in rows} == {"own", "other", "none"}
+    pairs = [(row["label"], judge.verdict(row["answer"], IDENTITIES[lang])) for row in rows[1::2]]
+    agreement = sum(label == found for label, found in pairs) / len(pairs)
+    print(f"{lang}: agreement {agreement:.3f} on {len(pairs)} answers")
+    for verdict in ("own", "other", "none"):
+        hit = sum(label == found == verdict for label, found in pairs)
+        precision = hit / sum(found == verdict for _, found in pairs)
+        recall = hit / sum(label == verdict for label, _ in pairs)
+        print(f"  {verdict:5} precision {precision:.3f}, recall {recall:.3f}")
+        assert min(precision, recall) >= 0.8
+    assert agreement >= 0.9
