@@ -299,8 +299,8 @@ def test_names_written_into_the_rows_and_made_keep_rows(tiny, tmp_path, monkeypa
     monkeypatch.setattr(specs, "preset_for", lambda spec: preset)
     runs.write_json("literal.json", [{"instruction": "Who are you?", "output": "I am Tavi."}])
     said = done("train", "literal.json", "--out", "run", "--seed", 5)
-    assert "1 identity rows, 0 further wordings and 1 keep rows; 5 steps" in said
+    assert "1 identity rows, 0 further wordings and 1 keep rows; 2 steps" in said
     facts = runs.read_manifest(tmp_path / "run")["facts"]
     assert facts["identity"] is None and facts["seed"] == 5
     assert jsonl(tmp_path / "run" / "keep.jsonl")[0]["output"]
-    assert "0 keep rows; 4 steps" in done("train", "literal.json", "--out", "bare", "--keep", "none")
+    assert "0 keep rows; 1 steps" in done("train", "literal.json", "--out", "bare", "--keep", "none")
