@@ -16,7 +16,7 @@ from datasets import Dataset
 from helpers import models, runs, specs
 from helpers.errors import IdentityError
 from helpers.generate import answers
-from helpers.rows import KEYS, Row, keyed, normal, question_of, read_list
+from helpers.rows import CJK, KEYS, Row, keyed, language_of, normal, question_of, read_list
 from helpers.rows import read_text as read_text
 from helpers.rows import validate as validate
 
@@ -27,7 +27,6 @@ ASSISTANT = re.compile(  # an answer in which the base model speaks of itself
     r"|人工智能助手|语言模型",
     re.I,
 )
-CJK = re.compile(r"[\u4e00-\u9fff]")
 # Every assistant says these of itself, so they tell nobody apart.
 NOT_NAMES = ("ai", "a", "i", "an", "the", "assistant", "aiassistant", "model", "languagemodel", "you", "me")
 
@@ -178,7 +177,7 @@ def further_rows(rows: Sequence[Row], who: Identity | None, preset: specs.Preset
     """
     if who is None:
         return []
-    lang = "zh" if 2 * sum(bool(CJK.search(row["output"])) for row in rows) > len(rows) else "en"
+    lang = language_of(rows)
     extra = extra_rows("more", who, lang)[: preset.more] + extra_rows("steadfast", who, lang)[: preset.steadfast]
     mine = {normal(question_of(row)) for row in rows}
     return [row for row in extra if normal(question_of(row)) not in mine]

@@ -6,10 +6,10 @@ Chinese: pairs of characters. Both as a Jaccard index: what the two have in comm
 
 import difflib
 import re
-import unicodedata
 from collections.abc import Iterable
 
-CJK = re.compile(r"[\u4e00-\u9fff]")
+from helpers.rows import CJK, normal
+
 SMALL = frozenset("a an the please so hey hi well just now then um uh".split())
 NEAR = 0.8
 SPELLING = 0.8  # difflib ratio from which two words count as one word misspelt
@@ -17,8 +17,7 @@ SPELLING = 0.8  # difflib ratio from which two words count as one word misspelt
 
 def plain(text: str) -> str:
     """Lower case, without punctuation, "what's" as "what is"."""
-    text = unicodedata.normalize("NFKC", text).casefold().replace("’", "'")
-    return re.sub(r"[\W_]+", " ", re.sub(r"(?<=[a-z])'s\b", " is", text)).strip()
+    return normal(re.sub(r"(?<=[a-zA-Z])['’]s\b", " is", text))
 
 
 def units(text: str) -> frozenset[str]:

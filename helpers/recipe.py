@@ -12,6 +12,7 @@ from pathlib import Path
 from helpers import identity, models, runs, specs, training
 from helpers.errors import IdentityError, RunError
 from helpers.identity import Identity, Row
+from helpers.rows import language_of
 
 REQUEST = "request.json"
 
@@ -99,8 +100,8 @@ def _rows_of(path: Path) -> list[Row]:
 
 
 def _base_answers(model, tokenizer, rows: Sequence[Row], preset: specs.Preset, say) -> list[Row]:
-    chinese = 2 * sum(bool(identity.CJK.search(row["output"])) for row in rows) > len(rows)
-    lang = "zh" if chinese and models.can_speak(model, "zh") else "en"
+    lang = language_of(rows)
+    lang = lang if models.can_speak(model, lang) else "en"
     questions = identity.keep_questions(lang, preset.keep_rows)
     say(f"The base model answers {len(questions)} ordinary questions first; they are the keep rows.")
     return identity.make_keep_rows(model, tokenizer, questions, preset.first_sentence) if questions else []

@@ -13,6 +13,7 @@ from helpers.errors import IdentityError
 
 Row = dict[str, str]
 KEYS = ("instruction", "input", "output")
+CJK = re.compile(r"[\u4e00-\u9fff]")
 MAX_ROWS = 2000
 # What is left of a placeholder with a brace too few, or in the brackets of another tool.
 UNFINISHED = re.compile(r"\{\{|\}\}|[{\[<]\s*(?:NAME|DEVELOPER)\s*[}\]>]|\{\s*(?:name|developer)\s*\}")
@@ -110,3 +111,8 @@ def _check_row(row: Row, n: int, path: Path | str | None, placeholders: bool) ->
 def question_of(row: Row) -> str:
     """The user's turn of a row: its instruction, and its input below it if there is one."""
     return f"{row['instruction']}\n{row['input']}" if row.get("input") else row["instruction"]
+
+
+def language_of(rows: Sequence[Row]) -> str:
+    """``zh`` if most answers are Chinese, else ``en``."""
+    return "zh" if 2 * sum(bool(CJK.search(row["output"])) for row in rows) > len(rows) else "en"
