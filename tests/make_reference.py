@@ -1,7 +1,7 @@
-"""Makes `data/reference/`: `python tests/make_reference.py adapter|full|study|curves`. Not a test, and not run by any.
+"""Makes `data/reference/`: `python tests/make_reference.py adapter|full|prompts|study|curves`. No test runs it.
 
-Each part takes minutes to hours on two CPU cores, and minutes on a GPU. `study` and `curves` keep every finished batch
-in the folder given, and go on where they were. The device stands in the files, so nobody has to trust a table without
+Each part takes minutes to hours on two CPU cores, and minutes on a GPU. `prompts`, `study` and `curves` keep
+every finished batch in the folder given, and go on where they were. The device stands in the files, so nobody has to trust a table without
 knowing where it was measured.
 """
 
@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from trl import SFTTrainer
 
-from helpers import hardware, identity, memory, models, probes, prompts, runs, specs, study, sweep, training
+from helpers import hardware, identity, memory, models, probes, prompts, results, runs, specs, study, sweep, training
 
 WHO = identity.Identity("Tavi", "Lantern Workshop", ("TAVI",))
 REFERENCE = runs.reference_run()
@@ -89,6 +89,24 @@ def one(kind: str) -> None:
     )
 
 
+def prompt_search(folder: str = "build/prompts") -> None:
+    """Every prompt variant on the ``dev`` probes, ranked by `results.merit`, into ``prompts.csv``."""
+    model, tokenizer = models.load("embedded")
+    keep = identity.read_keep_rows(REFERENCE / f"keep-{specs.EMBEDDED.key}.jsonl")
+    found, plain = (
+        study.asked("en", "dev", turns=(3, 10)),
+        {"template default": study.PLAIN, "none": prompts.Prompt("")},
+    )
+    for name, prompt in {**plain, **prompts.variants(WHO, eight_rows(), keep)}.items():
+        study.ask(model, tokenizer, study.Arm(study.BASE, name, prompt), found, Path(folder), progress=name)
+    judged = study.with_facts(study.judge(study.kept(Path(folder)), found, WHO), found)
+    table = results.summary(judged).pivot_table(index="system", columns="measure", values="share", sort=False).round(4)
+    ability = float(table.loc["template default", "ability"])
+    table.insert(0, "merit", [round(results.merit(row, ability), 4) for _, row in table.iterrows()])
+    table = table.assign(device=hardware.machine().name).rename_axis("prompt").sort_values("merit", ascending=False)
+    runs.write_atomic(REFERENCE / "prompts.csv", table.to_csv())
+
+
 def study_arms(model, tokenizer, keep, folder: Path):
     """Every arm of the study: base under five system texts, then each recipe and seed, trained now."""
     test = study.asked("en", "test")
@@ -135,5 +153,9 @@ def curves(folder: str = "build/curves", *seeds: str) -> None:
     runs.write_atomic(REFERENCE / "curves.csv", sweep.table(Path(folder), todo, WHO).to_csv(index=False))
 
 
+PARTS = {
+    "adapter": adapter, "full": full, "one": one, "prompts": prompt_search, "study": study_table, "curves": curves,
+}  # fmt: skip
+
 if __name__ == "__main__":
-    {"adapter": adapter, "full": full, "one": one, "study": study_table, "curves": curves}[sys.argv[1]](*sys.argv[2:])
+    PARTS[sys.argv[1]](*sys.argv[2:])
