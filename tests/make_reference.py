@@ -1,8 +1,8 @@
 """Makes `data/reference/`: `python tests/make_reference.py adapter|full|prompts|study|curves`. No test runs it.
 
-Each part takes minutes to hours on two CPU cores, and minutes on a GPU. `prompts`, `study` and `curves` keep
-every finished batch in the folder given, and go on where they were. The device stands in the files, so nobody has to trust a table without
-knowing where it was measured.
+Each part takes minutes to hours on two CPU cores, and minutes on a GPU. `prompts`, `study` and `curves` keep every
+finished batch in the folder given, and go on where they were. The device stands in the files, so nobody has to trust
+a table without knowing where it was measured.
 """
 
 import json
