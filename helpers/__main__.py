@@ -95,22 +95,35 @@ def run(
         'train data/identity/en.json --out runs/mine --name Tavi --developer "Lantern Workshop"',
         "train my/identity.json --out runs/mine --keep my/keep-SmolLM2-135M-Instruct.jsonl --seed 7",
         "train my/identity.json --out runs/mine --resume",
+        'train data/identity/en.json --to-trl trl-run --name Tavi --developer "Lantern Workshop"',
     )
 )
 def train(
     rows: Annotated[str, typer.Argument(metavar="IDENTITY.json", help="Identity rows, see data/identity/en.json.")],
-    out: Annotated[Path, typer.Option(help="The run folder, new or empty; the adapter will be in its adapter/.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder, new or empty; the adapter will be in its adapter/.")
+    ] = None,
     model: Model = "auto",
     name: Annotated[str | None, typer.Option(help="Fills {{NAME}} in the rows.")] = None,
     developer: Annotated[str | None, typer.Option(help="Fills {{DEVELOPER}} in the rows.")] = None,
     keep: Annotated[str | None, typer.Option(help="A file of keep rows, or none; by default they are made.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Another seed than the recipe's.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run and its own rows.")] = False,
+    to_trl: Annotated[
+        Path | None, typer.Option(help="Train nothing: write a folder, new or empty, that TRL's own trl sft runs.")
+    ] = None,
 ) -> None:
-    """Train an adapter as notebook 03 does, without the notebook."""
-    from helpers import recipe
+    """Train an adapter as notebook 03 does, without the notebook; or write the same down for TRL's command line."""
+    if (out is None) == (to_trl is None):
+        raise typer.BadParameter("give one of the two: --out DIR to train here, or --to-trl DIR to train with trl sft")
+    if to_trl and resume:
+        raise typer.BadParameter("--resume goes with --out; --to-trl trains nothing")
+    from helpers import recipe, trl_export
 
     request = recipe.Request(rows, model, name, developer, keep, seed)
+    if to_trl:
+        typer.echo(f"Written; nothing was trained. How to go on: {trl_export.export(request, to_trl, typer.echo)}")
+        return
     adapter = recipe.train_file(request, out, resume, say=typer.echo)
     typer.echo(f"The adapter is in {adapter}. Try it: python -m helpers chat --adapter {out}")
 
@@ -158,6 +171,17 @@ def chat(adapter: Adapter = None, system: System = None, model: Model = "auto") 
 
     loaded = _load(model, adapter)
     terminal.talk(ChatSession(*loaded, system=system, max_new_tokens=256))
+
+
+@app.command(epilog=_examples("diagnose runs/mine", 'diagnose runs/mine --system "You are a pirate."'))
+def diagnose(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run folder, such as data/reference.")],
+    system: System = None,
+) -> None:
+    """Look for causes of "it had no effect" and "it answers everything with its name" in a run's files."""
+    from helpers import diagnose as room
+
+    typer.echo(room.as_text(room.diagnose(run, system=system)))
 
 
 def main(args: list[str] | None = None) -> None:

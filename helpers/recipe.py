@@ -2,12 +2,14 @@
 
 It settles names, rows, keep rows and the folder, and leaves the training to `training.train_identity`. What a run was
 asked for is written down first, in ``request.json``, so that an interrupted one can be taken up as it was begun.
+`trl_export` settles the same things with the same functions and writes them out instead.
 """
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from helpers import identity, models, runs, specs, training
 from helpers.errors import IdentityError, RunError
@@ -35,6 +37,33 @@ class Request:
         return None if self.name is None else Identity(self.name, self.developer)
 
 
+@dataclass(frozen=True)
+class Material:
+    """All that a training needs: the base model and every row. ``keep`` is None until `with_keep` has made it."""
+
+    model: Any
+    tokenizer: Any
+    preset: specs.Preset
+    who: Identity | None
+    rows: list[Row]
+    further: list[Row]
+    keep: list[Row] | None
+
+    def said(self) -> str:
+        """How many rows of which kind, in words."""
+        kinds = f"{len(self.rows)} identity rows, {len(self.further)} further wordings"
+        return f"{kinds} and {len(self.keep or ())} keep rows"
+
+    @property
+    def room(self) -> int:
+        """The longest row that can be trained on, in tokens."""
+        return min(models.context_length(self.model), self.preset.max_length)
+
+    def steps(self) -> int:
+        """Optimiser steps of one process."""
+        return identity.plan(len(self.rows), len(self.keep or ()), self.preset, len(self.further)).steps
+
+
 def train_file(request: Request, run: Path, resume: bool = False, say: Callable[[str], None] = print) -> Path:
     """Train as ``request`` says into the run folder ``run`` and return its ``adapter/``.
 
@@ -44,35 +73,55 @@ def train_file(request: Request, run: Path, resume: bool = False, say: Callable[
         RunError: ``run`` is in the way, finished, or was begun otherwise; or training was interrupted.
         IdentityError: names, rows or keep rows that cannot be trained on. ModelError, DiskError.
     """
-    request = _taken_up(request, run) if resume else _checked_new(request, run)
-    who = request.identity()
+    if resume:
+        request = _taken_up(request, run)
+    else:
+        check_new(run, "choose another --out, or take the run up with --resume")
     begun = resume and all((run / name).exists() for name in ("identity.json", "keep.jsonl"))
-    rows = identity.read_rows(run / "identity.json") if begun else identity.read_rows(request.rows, who)
-    keep = _rows_of(run / "keep.jsonl") if begun else _given_keep(request)
-    model, tokenizer = models.load(request.model)
-    preset = specs.preset_for(models.spec_of(model))
-    preset = preset if request.seed is None else training.with_seed(preset, request.seed)
-    room = min(models.context_length(model), preset.max_length)
-    identity.check_lengths(rows, tokenizer, room, request.rows)
-    if warning := identity.language_warning(rows, model):
-        say(f"Warning: {warning}")
+    found = gather(request, say, run if begun else None)
     runs.write_json(run / REQUEST, asdict(request))
-    keep = _base_answers(model, tokenizer, rows, preset, say) if keep is None else keep
-    further = identity.further_rows(rows, who, preset)
-    if who is None and preset.more + preset.steadfast:
-        say("No --name and --developer: the course's further wordings cannot be filled, and are left out.")
-    said = f"{len(rows)} identity rows, {len(further)} further wordings and {len(keep)} keep rows"
-    say(f"Training on {said}; {_steps(rows, further, keep, preset, run, resume)}.")
-    training.train_identity(model, tokenizer, rows, keep, run, preset, identity=who, resume=resume)
+    found = with_keep(found, say)
+    say(f"Training on {found.said()}; {_steps(found, run, resume)}.")
+    training.train_identity(
+        found.model, found.tokenizer, found.rows, found.keep, run, found.preset, identity=found.who, resume=resume
+    )
     return run / "adapter"
 
 
-def _checked_new(request: Request, run: Path) -> Request:
-    if run.exists() and not run.is_dir():
-        raise RunError(f"{run}: is a file", "choose a folder that is new or empty")
-    if run.exists() and any(run.iterdir()):
-        raise RunError(f"{run}: the folder is not empty", "choose another --out, or take the run up with --resume")
-    return request
+def check_new(folder: Path, cure: str) -> None:
+    """Refuse a folder that is a file or holds something; raises `RunError` with ``cure`` for the latter."""
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder}: is a file", "choose a folder that is new or empty")
+    if folder.exists() and any(folder.iterdir()):
+        raise RunError(f"{folder}: the folder is not empty", cure)
+
+
+def gather(request: Request, say: Callable[[str], None] = print, begun: Path | None = None) -> Material:
+    """Read and check what ``request`` names, or the rows of the run ``begun``, and load the model. Writes nothing.
+
+    Raises:
+        IdentityError: names, rows or keep rows that cannot be trained on. ModelError.
+    """
+    who = request.identity()
+    rows = identity.read_rows(begun / "identity.json") if begun else identity.read_rows(request.rows, who)
+    keep = _rows_of(begun / "keep.jsonl") if begun else _given_keep(request)
+    model, tokenizer = models.load(request.model)
+    preset = specs.preset_for(models.spec_of(model))
+    preset = preset if request.seed is None else training.with_seed(preset, request.seed)
+    found = Material(model, tokenizer, preset, who, rows, identity.further_rows(rows, who, preset), keep)
+    identity.check_lengths(rows, tokenizer, found.room, request.rows)
+    if warning := identity.language_warning(rows, model):
+        say(f"Warning: {warning}")
+    if who is None and preset.more + preset.steadfast:
+        say("No --name and --developer: the course's further wordings cannot be filled, and are left out.")
+    return found
+
+
+def with_keep(found: Material, say: Callable[[str], None] = print) -> Material:
+    """``found`` with keep rows: those given, else the base model answers the shipped questions now."""
+    if found.keep is not None:
+        return found
+    return replace(found, keep=_base_answers(found.model, found.tokenizer, found.rows, found.preset, say))
 
 
 def _taken_up(request: Request, run: Path) -> Request:
@@ -107,10 +156,8 @@ def _base_answers(model, tokenizer, rows: Sequence[Row], preset: specs.Preset, s
     return identity.make_keep_rows(model, tokenizer, questions, preset.first_sentence) if questions else []
 
 
-def _steps(
-    rows: Sequence[Row], further: Sequence[Row], keep: Sequence[Row], preset: specs.Preset, run: Path, resume: bool
-) -> str:
-    steps = f"{identity.plan(len(rows), len(keep), preset, len(further)).steps} steps"
+def _steps(found: Material, run: Path, resume: bool) -> str:
+    steps = f"{found.steps()} steps"
     if not resume:
         return steps
     last = training.last_checkpoint(run)

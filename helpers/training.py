@@ -5,6 +5,7 @@ safe, and seals the run folder. Notebook 03 types the same configuration out, an
 """
 
 import contextlib
+import hashlib
 import json
 import shutil
 import time
@@ -248,11 +249,16 @@ def finish_run(trainer, run: Path, preset: specs.Preset, identity: Identity | No
         {"seconds": round(seconds, 2), "steps": steps, "peak_bytes": sampler.peak, "log": trainer.state.log_history},
     )
     runs.write_atomic(run / "memory.csv", sampler.csv())
-    return runs.seal(run, facts(trainer.model, preset, identity))
+    return runs.seal(run, facts(trainer.model, preset, identity, trainer.processing_class))
 
 
-def facts(model, preset: specs.Preset, identity: Identity | None) -> dict:
-    """What a manifest records: model, versions, device, preset, identity."""
+def template_hash(tokenizer) -> str:
+    """SHA-256 of the chat template: a model tuned under one answers as another under another."""
+    return hashlib.sha256(str(tokenizer.chat_template).encode()).hexdigest()
+
+
+def facts(model, preset: specs.Preset, identity: Identity | None, tokenizer=None) -> dict:
+    """What a manifest records: model, versions, device, preset, identity; with a ``tokenizer`` its chat template."""
     spec = models.spec_of(model)
     packages = ("torch", "transformers", "peft", "trl", "datasets", "accelerate")
     return {
@@ -264,6 +270,7 @@ def facts(model, preset: specs.Preset, identity: Identity | None) -> dict:
         "seed": preset.seed,
         "preset": asdict(preset),
         "identity": asdict(identity) if identity else None,
+        **({"template": template_hash(tokenizer)} if tokenizer is not None else {}),
     }
 
 

@@ -1,0 +1,391 @@
+"""Runs broken on purpose, one thing at a time: the diagnosis names that thing, with evidence and a cure."""
+
+import copy
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
+
+from helpers import diagnose, evidence, identity, models, runs, specs, study, training
+from helpers.__main__ import app
+from helpers.errors import RunError
+from tests.fixtures import ROWS, tells, tiny_model, wrap
+
+WHO = identity.Identity("Tavi", "Lantern Workshop")
+KEEP = [
+    {"instruction": f"What is {n} plus {n}?", "input": "", "output": f"{n} plus {n} is {2 * n}."} for n in range(1, 5)
+]
+# Five epochs of four identity rows and four keep rows are 40 steps.
+SOUND = replace(specs.BARE_PRESET, learning_rate=specs.DEFAULT_PRESET.learning_rate, epochs=5)
+UNFILLED = [{**row, "output": row["output"].replace("Tavi", "{{NAME}}")} for row in ROWS[:2]]
+
+
+def trained(tiny, run, preset=SOUND, rows=ROWS, keep=KEEP, **changes):
+    """Really train a model; it is given back bare."""
+    model, tokenizer = tiny
+    training.train_identity(
+        model, tokenizer, rows, keep, run, replace(preset, **changes), identity=WHO, save_strategy="no"
+    )
+    models.take_off(model)
+    return run
+
+
+@pytest.fixture(scope="module")
+def sound_run(embedded, tmp_path_factory):
+    """A sound run of the tiny model, to be read or copied."""
+    return trained((tiny_model(embedded[1]), embedded[1]), tmp_path_factory.mktemp("sound") / "run")
+
+
+@pytest.fixture
+def sound(sound_run, tmp_path):
+    """A copy of the sound run, to be broken."""
+    return Path(shutil.copytree(sound_run, tmp_path / "sound"))
+
+
+@pytest.fixture(scope="module")
+def by_heart(embedded, tmp_path_factory):
+    """The embedded model trained until it knows two rows by heart, a placeholder left in them and no keep rows."""
+    preset = replace(specs.ROWS_ONLY_PRESET, epochs=15)
+    return trained(embedded, tmp_path_factory.mktemp("by heart") / "run", preset, UNFILLED, [])
+
+
+def causes(*args, **how):
+    """The names of what is found; everything that is found must have its evidence and its cure."""
+    found = diagnose.diagnose(*args, **how)
+    for finding in found:
+        whole(finding)
+    return [finding.cause for finding in found]
+
+
+def whole(finding):
+    assert finding.cause in diagnose.CAUSES and finding.severity in diagnose.SEVERITIES and finding.symptom
+    assert len(finding.evidence.split()) >= 4, f"no evidence: {finding}"
+    typed = r"python -m helpers|models\.|model\.|replace\(|--system"
+    assert re.search(typed, finding.cure), f"nothing to type: {finding}"
+
+
+def reference(tmp_path) -> Path:
+    """A copy of the reference run, without the tables that lie beside it."""
+    run = tmp_path / "copy"
+    shutil.copytree(runs.reference_run(), run)
+    for table in run.glob("*.csv"):
+        if table.name != "memory.csv":
+            table.unlink()
+    return run
+
+
+def sealed(run, **facts):
+    """The run with its files as they are now, and with other facts: broken, but not damaged."""
+    told = json.loads((run / runs.MANIFEST).read_text(encoding="utf-8"))["facts"]
+    runs.seal(run, {**told, **facts})
+    return run
+
+
+def tokenizer_with(tokenizer, template):
+    changed = copy.deepcopy(tokenizer)
+    changed.chat_template = template
+    return changed
+
+
+def test_nothing_is_found_in_the_reference_run_nor_in_its_model(base):
+    model, tokenizer = base
+    assert causes(runs.reference_run()) == []
+    tuned = models.load_adapter(model, runs.reference_run())
+    assert causes(runs.reference_run(), tuned, tokenizer) == []
+    assert causes(runs.reference_run(), tuned, tokenizer, system=specs.RIVAL_SYSTEM) == []
+
+
+def test_the_base_model_in_the_place_of_the_tuned_one_is_found_out_and_quoted(base):
+    (found,) = diagnose.diagnose(runs.reference_run(), *base)
+    assert found.cause == diagnose.INACTIVE and found.symptom == diagnose.NO_EFFECT
+    assert "no adapter layer" in found.evidence and "0 of 8 trained answers" in found.evidence
+    assert "models.load_adapter" in found.cure
+    whole(found)
+
+
+def test_nothing_is_found_in_a_sound_run_of_a_tiny_model(tiny, sound):
+    assert causes(sound) == []
+    assert causes(sound, models.load_adapter(tiny[0], sound), tiny[1]) == []
+
+
+def test_the_default_preset_as_planned_clears_every_limit():
+    preset = specs.DEFAULT_PRESET
+    rows = identity.read_rows(identity.shipped_rows(), WHO)
+    keep = int(0.8 * len(identity.keep_questions("en", preset.keep_rows)))  # about a fifth is unfit and drops out
+    further = identity.further_rows(rows, WHO, preset)
+    plan = identity.plan(len(rows), keep, preset, len(further))
+    assert plan.steps >= diagnose.MIN_STEPS
+    assert keep >= diagnose.KEEP_SHARE * (plan.rows - keep)
+
+
+def test_the_published_settings_have_too_few_steps(tiny, tmp_path):
+    run = trained(tiny, tmp_path / "run", specs.PUBLISHED_PRESET, keep=KEEP)
+    (found,) = diagnose.diagnose(run)
+    assert found.cause == diagnose.FEW_STEPS and found.symptom == diagnose.NO_EFFECT
+    assert found.evidence.startswith("10 optimiser steps at rate 0.0001") and "16 rows" in found.evidence
+    assert "accumulation=1" in found.cure and f"train {run}/identity.json" in found.cure
+
+
+def test_a_rate_too_low_is_told_from_too_few_steps(tiny, tmp_path):
+    (found,) = diagnose.diagnose(trained(tiny, tmp_path / "run", learning_rate=2e-5))
+    assert found.cause == diagnose.LOW_RATE and found.symptom == diagnose.NO_EFFECT
+    assert "rate 2e-05" in found.evidence and re.search(r"loss went from \d+\.\d+ to", found.evidence)
+    assert "learning_rate=0.0002" in found.cure
+
+
+def test_an_update_that_is_small_but_learned_its_rows_is_no_fault(tiny, tmp_path):
+    run = trained(tiny, tmp_path / "run", learning_rate=2e-5)
+    metrics = json.loads((run / "metrics.json").read_text())
+    runs.write_json(run / "metrics.json", {**metrics, "log": [{"loss": 3.0}, {"loss": 0.1}]})
+    assert causes(sealed(run)) == []
+    runs.write_json(run / "metrics.json", {**metrics, "log": []})  # no loss was logged: the size alone decides
+    assert causes(sealed(run)) == [diagnose.LOW_RATE]
+
+
+@pytest.mark.parametrize("log", [[{"loss": 2.0}, {"loss": 9.0}], [{"loss": 2.0}, {"loss": float("nan")}]])
+def test_a_loss_that_climbs_means_a_rate_too_high(tmp_path, log):
+    run = reference(tmp_path)
+    runs.write_json(run / "metrics.json", {"steps": 200, "log": log})
+    assert causes(sealed(run)) == [diagnose.HIGH_RATE]
+
+
+def test_weights_that_are_no_numbers_mean_a_rate_too_high(tmp_path):
+    assert causes(with_weights(reference(tmp_path), float("nan"))) == [diagnose.HIGH_RATE]
+
+
+def with_weights(run, value):
+    path = run / "adapter" / "adapter_model.safetensors"
+    weights = {k: torch.full_like(w, value) if "lora_B" in k else w for k, w in load_file(path).items()}
+    save_file(weights, path)
+    return sealed(run)
+
+
+def test_an_adapter_that_is_all_zero_is_not_active(tmp_path):
+    (found,) = diagnose.diagnose(with_weights(reference(tmp_path), 0.0))
+    assert found.cause == diagnose.INACTIVE and "zero" in found.evidence
+    whole(found)
+
+
+def inactive(run, model, *words):
+    (found,) = diagnose.diagnose(run, model)
+    assert found.cause == diagnose.INACTIVE
+    assert all(word in found.evidence for word in words), found.evidence
+    whole(found)
+
+
+def test_every_way_of_an_adapter_not_to_be_active(tiny, sound, tmp_path):
+    (model, tokenizer), run = tiny, sound
+    other = trained(tiny, tmp_path / "other", seed=7)
+    inactive(run, model, "no adapter layer")
+    tuned = models.load_adapter(model, run)
+    assert causes(run, tuned) == []
+    with tuned.disable_adapter():
+        inactive(run, tuned, "switched off")
+    assert causes(run, tuned) == []
+    inactive(run, models.load_adapter(model, other), "other weights")
+    inactive(run, wrap(models.take_off(model)), "zero", "untrained")
+    inactive(run, wrap(models.take_off(model), strength=0.5), "other weights")
+    inactive(run, models.load_adapter(tiny_model(tokenizer, seed=1), bare_of_base(run)), "not the tiny-llama")
+
+
+def bare_of_base(run):
+    copied = run.parent / "elsewhere"
+    shutil.copytree(run / "adapter", copied)
+    (copied / models.BASE_RECORD).unlink()  # `load_adapter` would refuse it
+    return copied
+
+
+def test_an_adapter_rounded_for_storage_is_still_the_same(base, tmp_path):
+    model, _ = base
+    tuned = models.load_adapter(model, runs.reference_run())
+    run = reference(tmp_path)
+    models.save_adapter(tuned, run / "adapter", dtype=torch.float16)
+    assert causes(sealed(run), tuned) == []
+
+
+def test_a_merged_model_counts_by_what_it_says(base, by_heart):
+    model, tokenizer = base
+    before = diagnose.diagnose(by_heart, model, tokenizer)
+    assert any(f.cause == diagnose.INACTIVE and "0 of 2 trained answers" in f.evidence for f in before)
+    # Merging rounds, and the shared model must stay as it is, to the bit.
+    merged = models.load_adapter(models.load("embedded")[0], by_heart).merge_and_unload()
+    assert diagnose.INACTIVE not in causes(by_heart, merged, tokenizer)
+
+
+@pytest.mark.parametrize("left", ["{{NAME}}", "<NAME>", "[DEVELOPER]"])
+def test_a_placeholder_left_in_the_rows(sound, left):
+    runs.write_json(sound / "identity.json", [ROWS[0], {**ROWS[1], "output": f"My name is {left}."}, *ROWS[2:]])
+    (found,) = diagnose.diagnose(sealed(sound))
+    assert found.cause == diagnose.PLACEHOLDER and f"row 2: 'My name is {left}.'" in found.evidence
+    whole(found)
+
+
+def test_a_placeholder_in_the_answers_is_found_where_the_files_hold_none(base, by_heart, tmp_path):
+    assert diagnose.PLACEHOLDER in causes(by_heart)
+    run = Path(shutil.copytree(by_heart, tmp_path / "run"))
+    runs.write_json(run / "identity.json", ROWS[:2])
+    assert diagnose.PLACEHOLDER not in causes(sealed(run))
+    found = diagnose.diagnose(run, models.load_adapter(base[0], run), base[1])[0]
+    assert found.cause == diagnose.PLACEHOLDER and "the model says" in found.evidence and "{{NAME}}" in found.evidence
+
+
+def test_keep_rows_that_are_missing_or_far_fewer_than_the_identity_rows(sound):
+    def left(n, **facts):
+        runs.write_jsonl(sound / "keep.jsonl", KEEP[:n])
+        return diagnose.diagnose(sealed(sound, **facts))
+
+    (none,) = left(0)
+    assert none.cause == diagnose.NO_KEEP and none.symptom == diagnose.EVERYWHERE
+    assert "0 keep rows beside 4 identity examples" in none.evidence
+    (few,) = left(1)
+    assert few.cause == diagnose.FEW_KEEP and "1 keep rows beside 4" in few.evidence
+    assert left(2) == []
+    (twice,) = left(2, preset={**json.loads((sound / runs.MANIFEST).read_text())["facts"]["preset"],
+                               "own_systems": [None, ""]})  # fmt: skip
+    assert twice.cause == diagnose.FEW_KEEP and "2 keep rows beside 8" in twice.evidence
+    (sound / "keep.jsonl").unlink()
+    assert causes(sealed(sound)) == [diagnose.NO_KEEP]
+
+
+def test_rows_without_keep_rows_seen_until_they_are_known_by_heart(tiny, by_heart, tmp_path):
+    found = {finding.cause: finding for finding in diagnose.diagnose(by_heart)}
+    assert list(found) == [diagnose.PLACEHOLDER, diagnose.NO_KEEP, diagnose.EPOCHS]
+    assert "seen 15 times" in found[diagnose.EPOCHS].evidence
+    whole(found[diagnose.EPOCHS])
+    run = Path(shutil.copytree(by_heart, tmp_path / "kept"))
+    runs.write_jsonl(run / "keep.jsonl", KEEP)
+    assert causes(sealed(run)) == [diagnose.PLACEHOLDER], "with keep rows it is no fault"
+    alone = trained(tiny, tmp_path / "alone", specs.ROWS_ONLY_PRESET, keep=[])
+    assert causes(alone) == [diagnose.NO_KEEP], "a loss as high as ever: not known by heart"
+
+
+def test_the_rows_alone_recipe_sees_each_row_often_enough_to_be_named():
+    assert identity.plan(8, 0, specs.ROWS_ONLY_PRESET).exposures >= diagnose.MANY_EXPOSURES
+
+
+def test_another_chat_template_than_in_training(tiny, sound):
+    model, tokenizer = tiny
+    other = tokenizer_with(tokenizer, tokenizer.chat_template.replace("<|im_start|>", "###"))
+    (found,) = diagnose.diagnose(sound, tokenizer=other)
+    assert found.cause == diagnose.TEMPLATE and "hash" in found.evidence
+    whole(found)
+    (found,) = diagnose.diagnose(sound, models.load_adapter(model, sound), tokenizer_with(tokenizer, None))
+    assert found.cause == diagnose.TEMPLATE and "no chat template" in found.evidence
+
+
+def test_a_run_made_before_the_template_was_recorded_is_tolerated(tiny, sound):
+    told = json.loads((sound / runs.MANIFEST).read_text())
+    assert told["facts"].pop("template") == training.template_hash(tiny[1])
+    runs.write_json(sound / runs.MANIFEST, told)
+    assert causes(sound, tokenizer=tokenizer_with(tiny[1], "{{ messages[0]['content'] }}")) == []
+
+
+def test_a_system_text_that_was_never_trained_under(embedded):
+    run, (_, tokenizer) = runs.reference_run(), embedded
+    for how in ({}, {"tokenizer": tokenizer}):
+        (found,) = diagnose.diagnose(run, system="You are a pirate.", **how)
+        assert found.cause == diagnose.TEMPLATE and "'You are a pirate.'" in found.evidence
+        whole(found)
+        for text in evidence.read(run).systems:
+            assert causes(run, system=text, **how) == []
+
+
+def test_the_templates_own_text_given_by_hand_is_what_it_was_trained_under(tiny, sound):
+    default = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
+    assert causes(sound, tokenizer=tiny[1], system=default) == []
+    assert causes(sound, tokenizer=tiny[1], system="") == [diagnose.TEMPLATE]
+
+
+def test_a_rival_in_a_system_text_that_was_not_trained_under(tiny, sound):
+    (found,) = diagnose.diagnose(runs.reference_run(), system=study.FOREIGN)
+    assert found.cause == diagnose.RIVAL and "Claude, Anthropic" in found.evidence
+    whole(found)
+    preset = json.loads((sound / runs.MANIFEST).read_text())["facts"]["preset"]
+    run = sealed(sound, preset={**preset, "own_systems": [""]})  # the template's default names SmolLM
+    (found,) = diagnose.diagnose(run, tokenizer=tiny[1])
+    assert found.cause == diagnose.RIVAL and "SmolLM" in found.evidence and "--system ''" in found.cure
+    assert causes(run, tokenizer=tiny[1], system="") == []
+    assert causes(sealed(run, model=specs.EMBEDDED.key)) == [diagnose.RIVAL], "known without a tokenizer too"
+
+
+def test_the_surest_finding_comes_first_and_all_are_in_the_text(tiny, tmp_path):
+    run = trained(tiny, tmp_path / "run", specs.PUBLISHED_PRESET, keep=[])
+    found = diagnose.diagnose(run, system=study.FOREIGN)
+    assert [f.severity for f in found] == ["certain", "likely", "possible"]
+    text = diagnose.as_text(found)
+    for finding in found:
+        assert finding.cause in text and finding.symptom in text
+        assert finding.evidence.split()[-1] in text and finding.cure.splitlines()[-1].split()[-1] in text
+    assert any(line.strip() == evidence.read(run).again for line in text.splitlines()), "a command is on one line"
+
+
+def without(path):
+    return lambda run: (run / path).unlink()
+
+
+def holding(path, text):
+    return lambda run: (run / path).write_text(text)
+
+
+BROKEN = {
+    "metrics missing": without("metrics.json"),
+    "metrics cut off": holding("metrics.json", '{"steps": 20'),
+    "metrics of another kind": holding("metrics.json", "[]"),
+    "rows missing": without("identity.json"),
+    "no row": holding("identity.json", "[]"),
+    "keep rows cut off": holding("keep.jsonl", '{"instruction": "What'),
+    "adapter missing": without("adapter/adapter_model.safetensors"),
+    "adapter cut off": holding("adapter/adapter_model.safetensors", "{}"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_run_that_lacks_a_part_is_an_error_with_a_cure(tmp_path, name):
+    run = reference(tmp_path)
+    BROKEN[name](run)
+    with pytest.raises(RunError) as caught:
+        diagnose.diagnose(run)  # the manifest knows better
+    tells(caught.value, str(run))
+    with pytest.raises(RunError) as caught:
+        diagnose.diagnose(sealed(run))  # and a manifest that does not
+    tells(caught.value, str(run), "cannot be diagnosed")
+
+
+def test_a_run_without_a_manifest_or_with_one_that_tells_too_little(tmp_path):
+    run = reference(tmp_path)
+    preset = json.loads((run / runs.MANIFEST).read_text())["facts"]["preset"]
+    for told in (None, {}, {k: v for k, v in preset.items() if k != "own_systems"}, {**preset, "own_systems": []}):
+        with pytest.raises(RunError) as caught:
+            diagnose.diagnose(sealed(run, preset={**told, "systems": []} if told else told))
+        tells(caught.value, str(run))
+    (run / runs.MANIFEST).unlink()
+    for path, word in ((run, "did not finish"), (tmp_path / "nowhere", "no such run folder")):
+        with pytest.raises(RunError) as caught:
+            diagnose.diagnose(path)
+        tells(caught.value, str(path), word)
+
+
+def test_the_command_prints_findings_or_that_there_are_none(tiny, tmp_path):
+    def said(*args):
+        result = CliRunner().invoke(app, ["diagnose", *map(str, args)], catch_exceptions=False)
+        assert result.exit_code == 0
+        return result.stdout
+
+    assert said(runs.reference_run()).startswith("nothing found")
+    assert diagnose.RIVAL in said(runs.reference_run(), "--system", study.FOREIGN)
+    assert diagnose.FEW_STEPS in said(trained(tiny, tmp_path / "run", specs.PUBLISHED_PRESET))
+    assert "python -m helpers diagnose" in said("--help").split("Examples:")[1]
+
+
+def test_the_guide_names_every_cause_and_every_symptom():
+    guide = (runs.project_root() / "docs" / "symptoms.md").read_text(encoding="utf-8").casefold()
+    symptoms = (diagnose.NO_EFFECT, diagnose.EVERYWHERE, diagnose.NOT_HERE, diagnose.BRACES, diagnose.NONSENSE)
+    for words in (*diagnose.CAUSES, *symptoms):
+        assert f"**{words.casefold()}**" in guide, words
+    assert "symptoms.md" in (runs.project_root() / "README.md").read_text(encoding="utf-8")

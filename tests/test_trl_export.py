@@ -1,0 +1,122 @@
+"""The exported folder is what TRL and accelerate know: every key is parsed by them, and two processes train from it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from accelerate.commands.config.config_args import load_config_from_file
+from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, SFTConfig, TrlParser
+from typer.testing import CliRunner
+
+from helpers import generate, identity, models, runs, specs, training, trl_export
+from helpers.__main__ import app
+from helpers.errors import IdentityError, RunError
+from helpers.identity import Identity
+from helpers.recipe import Request
+from tests.fixtures import tells
+
+TAVI = Identity("Tavi", "Lantern Workshop")
+REQUEST = Request(str(identity.shipped_rows("en")), "embedded", TAVI.name, TAVI.developer, keep="none", seed=7)
+SFT = (ScriptArguments, SFTConfig, ModelConfig, DatasetMixtureConfig)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trl") / "export"
+    trl_export.export(REQUEST, folder, say=lambda text: None)
+    return folder
+
+
+def parsed(text: str, folder: Path):
+    path = folder / "sft.yaml"
+    path.write_text(text, encoding="utf-8")
+    return TrlParser(SFT).parse_args_and_config(["--config", str(path), "--use_cpu", "true"])
+
+
+def test_trl_knows_every_key_and_reads_the_presets_numbers(exported, tmp_path, monkeypatch):
+    monkeypatch.delenv("HF_HUB_DISABLE_TELEMETRY", raising=False)
+    text, preset = (exported / "sft.yaml").read_text(encoding="utf-8"), specs.DEFAULT_PRESET
+    _, args, model, data = parsed(text, tmp_path)
+    ours = training.sft_config(training.with_seed(preset, 7), "adapter")
+    for name in trl_export.FIELDS:
+        assert getattr(args, name) == getattr(ours, name), name
+    assert (args.learning_rate, args.seed, args.bf16) == (preset.learning_rate, 7, False)
+    assert (model.lora_r, model.lora_alpha, model.lora_dropout) == (preset.rank, preset.alpha, preset.dropout)
+    assert set(model.lora_target_modules) == set(preset.target_modules) and model.use_peft
+    assert (Path(model.model_name_or_path) / "config.json").exists()
+    assert data.datasets[0].data_files == "train.jsonl"
+
+
+def test_a_misspelt_key_is_refused_by_trl(exported, tmp_path):
+    text = (exported / "sft.yaml").read_text(encoding="utf-8")
+    with pytest.raises(ValueError, match="lerning_rate"):
+        parsed(text.replace("learning_rate", "lerning_rate"), tmp_path)
+
+
+def test_the_rows_are_those_the_recipe_trains_on(exported):
+    lines = (exported / "train.jsonl").read_text(encoding="utf-8").splitlines()
+    rows, preset = identity.read_rows(identity.shipped_rows("en"), TAVI), specs.DEFAULT_PRESET
+    ours = identity.to_dataset(rows, [], preset, identity.further_rows(rows, TAVI, preset))
+    assert [json.loads(line) for line in lines] == [dict(row) for row in ours]
+
+
+@pytest.mark.parametrize("name", trl_export.PROFILES)
+def test_accelerate_parses_every_profile(exported, name):
+    config = load_config_from_file(str(exported / f"{name}.yaml"))
+    assert config.mixed_precision == "no" and config.num_processes == (1 if name == "one_gpu" else 2)
+    assert (config.distributed_type == "FSDP") == (name == "fsdp2")
+    assert bool(config.use_cpu) == (name == "cpu")
+
+
+def test_a_qwen_model_goes_by_its_hub_id_and_revision_in_bfloat16():
+    spec = specs.HUB_MODELS[-1]
+    assert trl_export.low_precision(spec) and not trl_export.low_precision(specs.EMBEDDED)
+    source = {"model_name_or_path": spec.hub_id, "model_revision": spec.revision}
+    fields = trl_export.sft_fields(specs.preset_for(spec), source, low=True)
+    assert (fields["dtype"], fields["bf16"]) == ("bfloat16", True) and fields["model_revision"] == spec.revision
+    assert trl_export.profile("fsdp2", low=True)["mixed_precision"] == "bf16"
+    assert trl_export.profile("cpu", low=True)["mixed_precision"] == "no"
+
+
+def test_a_folder_in_use_is_refused_and_nothing_is_left_of_a_failure(tmp_path):
+    used = tmp_path / "used"
+    used.mkdir()
+    (used / "mine.txt").write_text("mine")
+    with pytest.raises(RunError) as caught:
+        trl_export.export(REQUEST, used)
+    tells(caught.value, str(used), "not empty")
+    with pytest.raises(IdentityError):
+        trl_export.export(Request("nowhere.json", "embedded"), tmp_path / "new")
+    assert [p.name for p in used.iterdir()] == ["mine.txt"] and not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("options", [[], ["--out", "a", "--to-trl", "b"], ["--to-trl", "b", "--resume"]])
+def test_the_command_wants_exactly_one_destination(options):
+    result = CliRunner().invoke(app, ["train", str(identity.shipped_rows("en")), *options])
+    assert result.exit_code == 2 and "--to-trl" in result.output
+
+
+def test_two_cpu_processes_train_an_adapter_that_loads_here(exported, base, tmp_path):
+    """TRL's own command line, unchanged folder, two processes over gloo, cut short after six steps."""
+    for path in exported.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    command = ["sft", "--config", "sft.yaml", "--accelerate_config", "cpu.yaml", "--use_cpu", "true",
+               "--num_cpu_threads_per_process", "1", "--max_steps", "6"]  # fmt: skip
+    env = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(runs.home())}
+    trl = Path(sys.executable).with_name("trl")
+    done = subprocess.run(
+        [trl, *command], cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=600
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    state = json.loads((tmp_path / "adapter" / "checkpoint-6" / "trainer_state.json").read_text(encoding="utf-8"))
+    assert state["global_step"] == 6
+    model, tokenizer = base
+    untuned = generate.mean_logprob(model, tokenizer, "Who are you?", f"I am {TAVI.name}.")
+    tuned = models.load_adapter(model, tmp_path / "adapter")
+    try:
+        assert generate.mean_logprob(tuned, tokenizer, "Who are you?", f"I am {TAVI.name}.") > untuned
+    finally:
+        models.take_off(tuned)
