@@ -74,7 +74,7 @@ without it each of them trains a model of its own.
 ## Which profile
 - `one_gpu.yaml`: the model fits one GPU. With a few hundred short rows it is the right one nearly always.
 - `ddp.yaml`: the model fits one GPU, and there are many rows.
-- `fsdp2.yaml`: the model's weights do not fit one GPU. The saved adapter is whole, and loads in plain PEFT.
+- `fsdp2.yaml`: the model's weights do not fit one GPU. It asks for the adapter to be saved whole, for plain PEFT.
 - `cpu.yaml`: to try the folder out on a machine without a GPU. Stay with the embedded model there.
 
 ## The effective batch
