@@ -12,7 +12,9 @@ os.environ.update(IDENTITY_MODEL="embedded", IDENTITY_DEVICE="cpu", IDENTITY_STA
 import pytest
 
 from helpers.identity import Identity
-from tests.fixtures import base, full_disk, read_only, small_disk, tiny  # noqa: F401 (fixtures for every test)
+from tests.fixtures import base, elsewhere, full_disk, read_only, small_disk, tiny  # noqa: F401 (fixtures for every test)
+from tests.runs_to_break import by_heart, sound, sound_run  # noqa: F401
+from tests.scripted import chat, scripted  # noqa: F401
 
 # A test run that was started in the background inherits an ignored Ctrl-C; a reader's terminal does not ignore it.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -7,8 +7,10 @@ import subprocess
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from helpers import models, specs
+from helpers.__main__ import app, main
 from helpers.errors import HelpersError
 
 TINY = specs.ModelSpec("tiny-llama", None, None, "Apache-2.0", 0, 0, ("en",), "nobody", "Tiny")
@@ -142,3 +144,24 @@ def read_only(tmp_path):
     yield make
     for folder in mounted:
         subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """Work in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+def failed(capsys, *args, status=1):
+    """Run the command line in this process, expect it to fail, and return what it said on stderr."""
+    with pytest.raises(SystemExit) as end:
+        main([str(arg) for arg in args])
+    assert end.value.code == status
+    return capsys.readouterr().err
+
+
+def done(*args):
+    """Run the command line in this process and return what it said; it must succeed."""
+    result = CliRunner().invoke(app, [str(arg) for arg in args], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout

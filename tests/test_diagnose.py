@@ -4,87 +4,13 @@ import copy
 import json
 import re
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import load_file, save_file
-from typer.testing import CliRunner
 
 from helpers import diagnose, evidence, identity, models, runs, specs, study, training
-from helpers.__main__ import app
-from helpers.errors import RunError
-from tests.fixtures import ROWS, tells, tiny_model, wrap
-
-WHO = identity.Identity("Tavi", "Lantern Workshop")
-KEEP = [
-    {"instruction": f"What is {n} plus {n}?", "input": "", "output": f"{n} plus {n} is {2 * n}."} for n in range(1, 5)
-]
-# Five epochs of four identity rows and four keep rows are 40 steps.
-SOUND = replace(specs.BARE_PRESET, learning_rate=specs.DEFAULT_PRESET.learning_rate, epochs=5)
-UNFILLED = [{**row, "output": row["output"].replace("Tavi", "{{NAME}}")} for row in ROWS[:2]]
-
-
-def trained(tiny, run, preset=SOUND, rows=ROWS, keep=KEEP, **changes):
-    """Really train a model; it is given back bare."""
-    model, tokenizer = tiny
-    training.train_identity(
-        model, tokenizer, rows, keep, run, replace(preset, **changes), identity=WHO, save_strategy="no"
-    )
-    models.take_off(model)
-    return run
-
-
-@pytest.fixture(scope="module")
-def sound_run(embedded, tmp_path_factory):
-    """A sound run of the tiny model, to be read or copied."""
-    return trained((tiny_model(embedded[1]), embedded[1]), tmp_path_factory.mktemp("sound") / "run")
-
-
-@pytest.fixture
-def sound(sound_run, tmp_path):
-    """A copy of the sound run, to be broken."""
-    return Path(shutil.copytree(sound_run, tmp_path / "sound"))
-
-
-@pytest.fixture(scope="module")
-def by_heart(embedded, tmp_path_factory):
-    """The embedded model trained until it knows two rows by heart, a placeholder left in them and no keep rows."""
-    preset = replace(specs.ROWS_ONLY_PRESET, epochs=15)
-    return trained(embedded, tmp_path_factory.mktemp("by heart") / "run", preset, UNFILLED, [])
-
-
-def causes(*args, **how):
-    """The names of what is found; everything that is found must have its evidence and its cure."""
-    found = diagnose.diagnose(*args, **how)
-    for finding in found:
-        whole(finding)
-    return [finding.cause for finding in found]
-
-
-def whole(finding):
-    assert finding.cause in diagnose.CAUSES and finding.severity in diagnose.SEVERITIES and finding.symptom
-    assert len(finding.evidence.split()) >= 4, f"no evidence: {finding}"
-    typed = r"python -m helpers|models\.|model\.|replace\(|--system"
-    assert re.search(typed, finding.cure), f"nothing to type: {finding}"
-
-
-def reference(tmp_path) -> Path:
-    """A copy of the reference run, without the tables that lie beside it."""
-    run = tmp_path / "copy"
-    shutil.copytree(runs.reference_run(), run)
-    for table in run.glob("*.csv"):
-        if table.name != "memory.csv":
-            table.unlink()
-    return run
-
-
-def sealed(run, **facts):
-    """The run with its files as they are now, and with other facts: broken, but not damaged."""
-    told = json.loads((run / runs.MANIFEST).read_text(encoding="utf-8"))["facts"]
-    runs.seal(run, {**told, **facts})
-    return run
+from tests.fixtures import ROWS, done
+from tests.runs_to_break import KEEP, WHO, causes, reference, sealed, trained, whole
 
 
 def tokenizer_with(tokenizer, template):
@@ -153,69 +79,6 @@ def test_a_loss_that_climbs_means_a_rate_too_high(tmp_path, log):
     run = reference(tmp_path)
     runs.write_json(run / "metrics.json", {"steps": 200, "log": log})
     assert causes(sealed(run)) == [diagnose.HIGH_RATE]
-
-
-def test_weights_that_are_no_numbers_mean_a_rate_too_high(tmp_path):
-    assert causes(with_weights(reference(tmp_path), float("nan"))) == [diagnose.HIGH_RATE]
-
-
-def with_weights(run, value):
-    path = run / "adapter" / "adapter_model.safetensors"
-    weights = {k: torch.full_like(w, value) if "lora_B" in k else w for k, w in load_file(path).items()}
-    save_file(weights, path)
-    return sealed(run)
-
-
-def test_an_adapter_that_is_all_zero_is_not_active(tmp_path):
-    (found,) = diagnose.diagnose(with_weights(reference(tmp_path), 0.0))
-    assert found.cause == diagnose.INACTIVE and "zero" in found.evidence
-    whole(found)
-
-
-def inactive(run, model, *words):
-    (found,) = diagnose.diagnose(run, model)
-    assert found.cause == diagnose.INACTIVE
-    assert all(word in found.evidence for word in words), found.evidence
-    whole(found)
-
-
-def test_every_way_of_an_adapter_not_to_be_active(tiny, sound, tmp_path):
-    (model, tokenizer), run = tiny, sound
-    other = trained(tiny, tmp_path / "other", seed=7)
-    inactive(run, model, "no adapter layer")
-    tuned = models.load_adapter(model, run)
-    assert causes(run, tuned) == []
-    with tuned.disable_adapter():
-        inactive(run, tuned, "switched off")
-    assert causes(run, tuned) == []
-    inactive(run, models.load_adapter(model, other), "other weights")
-    inactive(run, wrap(models.take_off(model)), "zero", "untrained")
-    inactive(run, wrap(models.take_off(model), strength=0.5), "other weights")
-    inactive(run, models.load_adapter(tiny_model(tokenizer, seed=1), bare_of_base(run)), "not the tiny-llama")
-
-
-def bare_of_base(run):
-    copied = run.parent / "elsewhere"
-    shutil.copytree(run / "adapter", copied)
-    (copied / models.BASE_RECORD).unlink()  # `load_adapter` would refuse it
-    return copied
-
-
-def test_an_adapter_rounded_for_storage_is_still_the_same(base, tmp_path):
-    model, _ = base
-    tuned = models.load_adapter(model, runs.reference_run())
-    run = reference(tmp_path)
-    models.save_adapter(tuned, run / "adapter", dtype=torch.float16)
-    assert causes(sealed(run), tuned) == []
-
-
-def test_a_merged_model_counts_by_what_it_says(base, by_heart):
-    model, tokenizer = base
-    before = diagnose.diagnose(by_heart, model, tokenizer)
-    assert any(f.cause == diagnose.INACTIVE and "0 of 2 trained answers" in f.evidence for f in before)
-    # Merging rounds, and the shared model must stay as it is, to the bit.
-    merged = models.load_adapter(models.load("embedded")[0], by_heart).merge_and_unload()
-    assert diagnose.INACTIVE not in causes(by_heart, merged, tokenizer)
 
 
 @pytest.mark.parametrize("left", ["{{NAME}}", "<NAME>", "[DEVELOPER]"])
@@ -325,62 +188,10 @@ def test_the_surest_finding_comes_first_and_all_are_in_the_text(tiny, tmp_path):
     assert any(line.strip() == evidence.read(run).again for line in text.splitlines()), "a command is on one line"
 
 
-def without(path):
-    return lambda run: (run / path).unlink()
-
-
-def holding(path, text):
-    return lambda run: (run / path).write_text(text)
-
-
-BROKEN = {
-    "metrics missing": without("metrics.json"),
-    "metrics cut off": holding("metrics.json", '{"steps": 20'),
-    "metrics of another kind": holding("metrics.json", "[]"),
-    "rows missing": without("identity.json"),
-    "no row": holding("identity.json", "[]"),
-    "keep rows cut off": holding("keep.jsonl", '{"instruction": "What'),
-    "adapter missing": without("adapter/adapter_model.safetensors"),
-    "adapter cut off": holding("adapter/adapter_model.safetensors", "{}"),
-}
-
-
-@pytest.mark.parametrize("name", BROKEN)
-def test_a_run_that_lacks_a_part_is_an_error_with_a_cure(tmp_path, name):
-    run = reference(tmp_path)
-    BROKEN[name](run)
-    with pytest.raises(RunError) as caught:
-        diagnose.diagnose(run)  # the manifest knows better
-    tells(caught.value, str(run))
-    with pytest.raises(RunError) as caught:
-        diagnose.diagnose(sealed(run))  # and a manifest that does not
-    tells(caught.value, str(run), "cannot be diagnosed")
-
-
-def test_a_run_without_a_manifest_or_with_one_that_tells_too_little(tmp_path):
-    run = reference(tmp_path)
-    preset = json.loads((run / runs.MANIFEST).read_text())["facts"]["preset"]
-    for told in (None, {}, {k: v for k, v in preset.items() if k != "own_systems"}, {**preset, "own_systems": []}):
-        with pytest.raises(RunError) as caught:
-            diagnose.diagnose(sealed(run, preset={**told, "systems": []} if told else told))
-        tells(caught.value, str(run))
-    (run / runs.MANIFEST).unlink()
-    for path, word in ((run, "did not finish"), (tmp_path / "nowhere", "no such run folder")):
-        with pytest.raises(RunError) as caught:
-            diagnose.diagnose(path)
-        tells(caught.value, str(path), word)
-
-
 def test_the_command_prints_findings_or_that_there_are_none(tiny, tmp_path):
-    def said(*args):
-        result = CliRunner().invoke(app, ["diagnose", *map(str, args)], catch_exceptions=False)
-        assert result.exit_code == 0
-        return result.stdout
-
-    assert said(runs.reference_run()).startswith("nothing found")
-    assert diagnose.RIVAL in said(runs.reference_run(), "--system", study.FOREIGN)
-    assert diagnose.FEW_STEPS in said(trained(tiny, tmp_path / "run", specs.PUBLISHED_PRESET))
-    assert "python -m helpers diagnose" in said("--help").split("Examples:")[1]
+    assert done("diagnose", runs.reference_run()).startswith("nothing found")
+    assert diagnose.RIVAL in done("diagnose", runs.reference_run(), "--system", study.FOREIGN)
+    assert diagnose.FEW_STEPS in done("diagnose", trained(tiny, tmp_path / "run", specs.PUBLISHED_PRESET))
 
 
 def test_the_guide_names_every_cause_and_every_symptom():

@@ -1,0 +1,81 @@
+"""Runs for the diagnosis: sound ones, to be broken one thing at a time, and what every finding must have."""
+
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from helpers import diagnose, identity, models, runs, specs, training
+from tests.fixtures import ROWS, tiny_model
+
+WHO = identity.Identity("Tavi", "Lantern Workshop")
+KEEP = [
+    {"instruction": f"What is {n} plus {n}?", "input": "", "output": f"{n} plus {n} is {2 * n}."} for n in range(1, 5)
+]
+# Five epochs of four identity rows and four keep rows are 40 steps.
+SOUND = replace(specs.BARE_PRESET, learning_rate=specs.DEFAULT_PRESET.learning_rate, epochs=5)
+UNFILLED = [{**row, "output": row["output"].replace("Tavi", "{{NAME}}")} for row in ROWS[:2]]
+
+
+def trained(tiny, run, preset=SOUND, rows=ROWS, keep=KEEP, **changes):
+    """Really train a model; it is given back bare."""
+    model, tokenizer = tiny
+    training.train_identity(
+        model, tokenizer, rows, keep, run, replace(preset, **changes), identity=WHO, save_strategy="no"
+    )
+    models.take_off(model)
+    return run
+
+
+@pytest.fixture(scope="session")
+def sound_run(embedded, tmp_path_factory):
+    """A sound run of the tiny model, to be read or copied."""
+    return trained((tiny_model(embedded[1]), embedded[1]), tmp_path_factory.mktemp("sound") / "run")
+
+
+@pytest.fixture
+def sound(sound_run, tmp_path):
+    """A copy of the sound run, to be broken."""
+    return Path(shutil.copytree(sound_run, tmp_path / "sound"))
+
+
+@pytest.fixture(scope="session")
+def by_heart(embedded, tmp_path_factory):
+    """The embedded model trained until it knows two rows by heart, a placeholder left in them and no keep rows."""
+    preset = replace(specs.ROWS_ONLY_PRESET, epochs=15)
+    return trained(embedded, tmp_path_factory.mktemp("by heart") / "run", preset, UNFILLED, [])
+
+
+def causes(*args, **how):
+    """The names of what is found; everything that is found must have its evidence and its cure."""
+    found = diagnose.diagnose(*args, **how)
+    for finding in found:
+        whole(finding)
+    return [finding.cause for finding in found]
+
+
+def whole(finding):
+    assert finding.cause in diagnose.CAUSES and finding.severity in diagnose.SEVERITIES and finding.symptom
+    assert len(finding.evidence.split()) >= 4, f"no evidence: {finding}"
+    typed = r"python -m helpers|models\.|model\.|replace\(|--system"
+    assert re.search(typed, finding.cure), f"nothing to type: {finding}"
+
+
+def reference(tmp_path) -> Path:
+    """A copy of the reference run, without the tables that lie beside it."""
+    run = tmp_path / "copy"
+    shutil.copytree(runs.reference_run(), run)
+    for table in run.glob("*.csv"):
+        if table.name != "memory.csv":
+            table.unlink()
+    return run
+
+
+def sealed(run, **facts):
+    """The run with its files as they are now, and with other facts: broken, but not damaged."""
+    told = json.loads((run / runs.MANIFEST).read_text(encoding="utf-8"))["facts"]
+    runs.seal(run, {**told, **facts})
+    return run
