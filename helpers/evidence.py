@@ -18,7 +18,18 @@ from helpers.errors import HelpersError, RunError
 from helpers.identity import Identity, further_rows, plan, read_keep_rows
 from helpers.rows import Row, read_list
 
-NEEDED = ("learning_rate", "epochs", "batch", "accumulation", "own_systems", "systems", "more", "steadfast")
+NEEDED = (
+    "learning_rate",
+    "epochs",
+    "batch",
+    "accumulation",
+    "own_systems",
+    "systems",
+    "more",
+    "steadfast",
+    "talk",
+    "back",
+)
 
 
 @dataclass(frozen=True)
@@ -27,7 +38,7 @@ class Record:
 
     Attributes:
         who: the identity; None for rows with their names written in.
-        examples: identity rows in the dataset, each counted once a system text.
+        examples: those in the dataset that end in an answer about identity.
         exposures: how often each row of one's own was seen.
         systems: the system texts trained under; None is the template's default.
         losses: as logged, nats a token; may be empty.
@@ -116,7 +127,7 @@ def _record(run: Path, facts: dict) -> Record:
     losses = [float(entry["loss"]) for entry in metrics["log"] if "loss" in entry]
     weights = load_file(models.find_adapter(run) / "adapter_model.safetensors")
     return Record(
-        run, {"model": "", **facts}, preset, who, rows, keep, planned.rows - len(keep), planned.exposures,
+        run, {"model": "", **facts}, preset, who, rows, keep, planned.about, planned.exposures,
         systems, int(metrics["steps"]), losses, weights, _size(weights),
     )  # fmt: skip
 

@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 from datasets import Dataset
@@ -27,6 +28,8 @@ ASSISTANT = re.compile(  # an answer in which the base model speaks of itself
     r"|人工智能助手|语言模型",
     re.I,
 )
+# A first sentence that only announces what comes ("To add 60 and 47, we need to add them together.").
+ANNOUNCES = re.compile(r"(?:to|in order to|first|let's|let us|here(?:'s| is| are))\b", re.I)
 # Every assistant says these of itself, so they tell nobody apart.
 NOT_NAMES = ("ai", "a", "i", "an", "the", "assistant", "aiassistant", "model", "languagemodel", "you", "me")
 
@@ -120,14 +123,26 @@ def check_lengths(rows: Sequence[Row], tokenizer, context: int, path: Path | str
     """The longest row in tokens, template included; raises `IdentityError` for a row longer than ``context``."""
     longest = 0
     for n, row in enumerate(rows, 1):
-        turns = [turn for part in example(row).values() for turn in part]
-        text = tokenizer.apply_chat_template(turns, tokenize=False)
-        length = len(tokenizer(text, add_special_tokens=False)["input_ids"])
+        length = _length(example(row), tokenizer)
         if length > context:
             cure = f"shorten the row to about {3 * context} characters, or split it in two"
             raise IdentityError(f"{length} tokens with the chat template, but only {context} fit", cure, path, n)
         longest = max(longest, length)
     return longest
+
+
+def check_talks(data: Dataset, tokenizer, context: int) -> None:
+    """Raise `IdentityError` for an example of the training set that is longer than ``context`` tokens as a whole."""
+    for talk in data:
+        if (length := _length(talk, tokenizer)) > context:
+            what = f"{length} tokens in the conversation that ends with {talk['prompt'][-1]['content'][:50]!r}, "
+            cure = f"shorten the longest of your rows and keep rows, to about {context // 2} characters each"
+            raise IdentityError(f"{what}but only {context} fit", cure)
+
+
+def _length(one: dict[str, list[dict[str, str]]], tokenizer) -> int:
+    text = tokenizer.apply_chat_template([*one["prompt"], *one["completion"]], tokenize=False)
+    return len(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def language_warning(rows: Sequence[Row], model) -> str | None:
@@ -154,7 +169,7 @@ def write_rows(path: Path | str, rows: Sequence[Row]) -> Path:
 
 
 def extra_rows(kind: str, who: Identity, lang: str = "en") -> list[Row]:
-    """Further shipped rows: ``more`` (24 other wordings of the topics) or ``steadfast`` (8 that hold in an attack)."""
+    """Further shipped rows: ``more`` (other wordings of the topics) or ``steadfast`` (they hold in an attack)."""
     return read_rows(_data("identity", f"{kind}-{lang}.json"), who)
 
 
@@ -188,14 +203,21 @@ def make_keep_rows(
 ) -> list[Row]:
     """Ordinary questions with the base model's own greedy answers, cut after the first or the last whole sentence.
 
-    They show in training what must not change; see notebook 02. Answers that are unfit for it (`unfit`) are left out.
+    They show in training what must not change; see notebook 02. Answers that are unfit for it (`unfit`) are left out,
+    and so are those whose first sentence only announces the answer, if they are cut there.
     """
     found = answers(
         model, tokenizer, questions, adapter=False, max_new_tokens=max_new_tokens, batch=48, progress="keep rows"
     )
-    cut = first_sentence if first else whole_sentences
     pairs = [(q, a) for q, a in zip(questions, found, strict=True) if not unfit(whole_sentences(a))]
-    return [{"instruction": q, "input": "", "output": cut(a)} for q, a in pairs]
+    return cut([{"instruction": q, "input": "", "output": a} for q, a in pairs], first)
+
+
+def cut(keep: Sequence[Row], first: bool) -> list[Row]:
+    """Keep rows cut after the last whole sentence; with ``first`` after the first, without those that only announce."""
+    end = first_sentence if first else whole_sentences
+    rows = [{**row, "output": end(row["output"])} for row in keep]
+    return [row for row in rows if not (first and ANNOUNCES.match(row["output"]))]
 
 
 def unfit(answer: str) -> str:
@@ -227,32 +249,66 @@ def read_keep_rows(path: Path | str) -> list[Row]:
     return validate(keyed(rows, path), path, placeholders=False)
 
 
-def example(row: Row, system: str | None = None) -> dict[str, list[dict[str, str]]]:
-    """One training example in TRL's conversational prompt/completion form: loss falls on the completion alone."""
-    prompt = [{"role": "user", "content": question_of(row)}]
-    if system is not None:
-        prompt.insert(0, {"role": "system", "content": system})
-    return {"prompt": prompt, "completion": [{"role": "assistant", "content": row["output"]}]}
+def example(row: Row, system: str | None = None, before: Sequence[Row] = ()) -> dict[str, list[dict[str, str]]]:
+    """One training example in TRL's conversational prompt/completion form: loss falls on the completion alone.
+
+    The exchanges ``before`` belong to the prompt.
+    """
+    prompt = [] if system is None else [{"role": "system", "content": system}]
+    for turn in before:
+        prompt += _exchange(turn)
+    asked, answer = _exchange(row)
+    return {"prompt": [*prompt, asked], "completion": [answer]}
+
+
+def _exchange(row: Row) -> list[dict[str, str]]:
+    return [{"role": "user", "content": question_of(row)}, {"role": "assistant", "content": row["output"]}]
 
 
 def to_dataset(rows: Sequence[Row], keep: Sequence[Row], preset: specs.Preset, further: Sequence[Row] = ()) -> Dataset:
-    """The training set: rows and further rows under each system text the preset gives them, then the keep rows."""
+    """The training set: own rows under each of their system texts, further rows under theirs in turn, and keep rows.
+
+    With keep rows, ``preset.talk`` identity rows stand in it once more, behind one to three ordinary exchanges, and
+    ``preset.back`` keep rows, behind an exchange about identity: a name has to come, and to stay away, in mid-talk.
+    """
     data = [example(row, system) for system in preset.own_systems for row in rows]
-    data += [example(row, system) for system in preset.systems for row in further]
-    return Dataset.from_list(data + [example(row) for row in keep])
+    data += [example(row, system) for row, system in zip(further, cycle(preset.systems))]
+    data += [example(row) for row in keep]
+    about = [*rows, *further]
+    talk, back = _in_talks(len(about), len(keep), preset)
+    for n in range(talk):
+        before = [keep[(7 * n + k) % len(keep)] for k in range(1 + n % 3)]
+        data.append(example(about[n % len(about)], preset.systems[n % len(preset.systems)], before))
+    data += [example(keep[-1 - n], before=[about[5 * n % len(about)]]) for n in range(back)]
+    return Dataset.from_list(data)
+
+
+def _in_talks(about: int, keep: int, preset: specs.Preset) -> tuple[int, int]:
+    # How many identity rows, and how many keep rows, stand behind other turns.
+    return (min(preset.talk, about), min(preset.back, keep)) if about and keep else (0, 0)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What settings amount to: rows in the dataset, optimiser steps, and how often each row of your own is seen."""
+    """What settings amount to.
+
+    Attributes:
+        rows: examples in the dataset.
+        about: those of them that end in an answer about identity.
+        steps: optimiser steps.
+        exposures: how often each row of your own is seen by itself, under one system text or another.
+    """
 
     rows: int
+    about: int
     steps: int
     exposures: int
 
 
 def plan(identity_rows: int, keep: int, preset: specs.Preset, further: int = 0) -> Plan:
     """Work out a `Plan` before training; a last, incomplete accumulation of an epoch still makes a step."""
-    rows = identity_rows * len(preset.own_systems) + further * len(preset.systems) + keep
+    talk, back = _in_talks(identity_rows + further, keep, preset)
+    about = identity_rows * len(preset.own_systems) + further + talk
+    rows = about + keep + back
     steps = math.ceil(math.ceil(rows / preset.batch) / preset.accumulation) * preset.epochs
-    return Plan(rows, steps, len(preset.own_systems) * preset.epochs)
+    return Plan(rows, about, steps, len(preset.own_systems) * preset.epochs)

@@ -46,6 +46,7 @@ def load(
         ModelError: not there, not loadable, no safetensors, or no chat template.
     """
     hardware.set_threads()
+    hardware.return_memory()
     spec, where, _ = resolve(choice)
     model, tokenizer = _read(where, spec.revision if isinstance(where, str) else None, dtype or _dtype(spec))
     if not tokenizer.chat_template:

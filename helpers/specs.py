@@ -86,31 +86,35 @@ class Preset:
         epochs, batch, accumulation: passes over the rows, rows a forward pass, passes a step.
         own_systems: each row of your own stands in the dataset once under each of these system texts; None is the
             template's default (no system turn), ``""`` an empty one.
-        systems: the same for the shipped further rows.
+        systems: the shipped further rows take these in turn, one each.
         more, steadfast: how many of the shipped further wordings, and of the rows that hold in an attack, are added to
             the identity rows.
+        talk: how many identity rows are shown once more after one to three ordinary exchanges.
+        back: how many keep rows are shown once more after an exchange about identity.
         keep_rows: how many ordinary questions the base model answers for the keep rows (answers unfit for it drop out).
-        first_sentence: keep rows end after the answer's first sentence.
+        first_sentence: keep rows end after the answer's first sentence; answers that only announce there drop out too.
         seed: for the order of rows and the adapter's first weights.
         measured: where these numbers were measured; empty if they were not.
     """
 
-    rank: int = 8
-    alpha: int = 32
+    rank: int = 16
+    alpha: int = 64
     dropout: float = 0.0
     target_modules: str | tuple[str, ...] = ("gate_proj", "up_proj", "down_proj")
-    learning_rate: float = 1.2e-3
+    learning_rate: float = 1e-3
     epochs: int = 1
     batch: int = 1
     accumulation: int = 1
     warmup: float = 0.05
     max_grad_norm: float = 1.0
-    max_length: int = 512
+    max_length: int = 1024
     own_systems: tuple[str | None, ...] = (None, "", RIVAL_SYSTEM, None)
     systems: tuple[str | None, ...] = (None, RIVAL_SYSTEM)
-    more: int = 24
-    steadfast: int = 8
-    keep_rows: int = 128
+    more: int = 65
+    steadfast: int = 29
+    talk: int = 40
+    back: int = 60
+    keep_rows: int = 268
     first_sentence: bool = True
     seed: int = 42
     measured: str = ""
@@ -118,7 +122,7 @@ class Preset:
 
 DEFAULT_PRESET = Preset()
 # The eight rows once each and nothing else.
-BARE_PRESET = Preset(own_systems=(None,), more=0, steadfast=0, keep_rows=0)
+BARE_PRESET = Preset(rank=8, alpha=32, own_systems=(None,), more=0, steadfast=0, talk=0, back=0, keep_rows=0)
 # As printed in the published case, except that its model is a 7B.
 PUBLISHED_PRESET = replace(BARE_PRESET, target_modules="all-linear", learning_rate=1e-4, epochs=10, accumulation=16)
 # The same eight rows with enough steps to take hold: what the published case must have meant.

@@ -57,14 +57,16 @@ def _one_by_one(base: Point) -> Iterator[Point]:
 
     yield point("default", "default")
     yield point("rows alone", "rows alone", alone)
-    for n in (1, 2, 4, 8, 16, 32):
-        yield point("identity rows", n, rows=min(n, 8), more=max(0, n - 8))
+    for n in (1, 2, 4, 8, 16, 32, 64):
+        yield point("identity rows", n, rows=min(n, 8), more=max(0, n - 8), steadfast=0)
         yield point("identity rows alone", n, alone, rows=min(n, 8), more=max(0, n - 8))
-    for n in (0, 4, 8, 16, 32, 64, 128):
+    for n in (0, 4, 8, 16, 32, 64, 128, 268):
         yield point("keep rows, first sentence", n, keep_rows=n, first_sentence=True)
         yield point("keep rows, whole answer", n, keep_rows=n, first_sentence=False)
-    for n in (0, 4, 8):
+    for n in (0, 8, 29):
         yield point("steadfast rows", n, steadfast=n)
+    for n in (0, 20, 40, 80):
+        yield point("rows in talks", n, talk=n, back=3 * n // 2)
     for rate in (1e-4, 2e-4, 4e-4, 8e-4, 1.6e-3, 3.2e-3):
         yield point("learning rate", f"{rate:g}", learning_rate=rate)
         yield point("learning rate, rows alone", f"{rate:g}", alone, learning_rate=rate)
@@ -85,9 +87,7 @@ def _one_by_one(base: Point) -> Iterator[Point]:
 def keep_of(point: Point, keep: Sequence[Row], questions: Sequence[str]) -> list[Row]:
     """The keep rows of a point, from whole answers: those to the first questions, cut as its preset says."""
     wanted = set(questions[: point.preset.keep_rows])
-    kept = [dict(row) for row in keep if row["instruction"] in wanted]
-    cut = identity.first_sentence if point.preset.first_sentence else identity.whole_sentences
-    return [{**row, "output": cut(row["output"])} for row in kept]
+    return identity.cut([row for row in keep if row["instruction"] in wanted], point.preset.first_sentence)
 
 
 def run(
@@ -115,7 +115,7 @@ def run(
                 model, tokenizer, rows, kept, Path(scratch), point.preset, identity=who, **quiet
             )
             seconds = round(time.perf_counter() - began, 2)
-            facts = training.facts(tuned, point.preset, who)
+            facts = training.facts(tuned, point.preset, who, tokenizer)
         answers = Path(folder) / point.key
         seed = point.preset.seed
         study.ask(tuned, tokenizer, study.Arm("point", seed=seed), found, answers, **how)

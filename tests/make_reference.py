@@ -45,7 +45,7 @@ def adapter() -> None:
             shutil.copy(run / name, REFERENCE / name)
         runs.write_jsonl(REFERENCE / f"keep-{specs.EMBEDDED.key}.jsonl", keep)
         models.save_adapter(tuned, REFERENCE / "adapter", dtype=torch.bfloat16)
-        facts = training.facts(tuned, preset, WHO)
+        facts = training.facts(tuned, preset, WHO, tokenizer)
     tables = {name: (REFERENCE / name).read_text() for name in TABLES if (REFERENCE / name).exists()}
     for name in tables:  # measured apart from the run, so not part of what its manifest seals
         (REFERENCE / name).unlink()
@@ -70,7 +70,7 @@ def one(kind: str) -> None:
     model, tokenizer = models.load("embedded")
     rows = eight_rows()
     keep = identity.read_keep_rows(REFERENCE / f"keep-{specs.EMBEDDED.key}.jsonl")[:8]
-    preset = specs.Preset(more=0, steadfast=0)
+    preset = specs.Preset(more=0, steadfast=0, talk=0, back=0)
     data, sampler = identity.to_dataset(rows, keep, preset), memory.MemoryCallback()
     with tempfile.TemporaryDirectory() as scratch:
         config = training.sft_config(preset, scratch, num_train_epochs=1, save_strategy="no")

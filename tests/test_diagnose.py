@@ -47,7 +47,7 @@ def test_the_default_preset_as_planned_clears_every_limit():
     further = identity.further_rows(rows, WHO, preset)
     plan = identity.plan(len(rows), keep, preset, len(further))
     assert plan.steps >= diagnose.MIN_STEPS
-    assert keep >= diagnose.KEEP_SHARE * (plan.rows - keep)
+    assert keep >= diagnose.KEEP_SHARE * plan.about
 
 
 def test_the_published_settings_have_too_few_steps(tiny, tmp_path):

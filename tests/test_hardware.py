@@ -1,5 +1,10 @@
 """What the machine grants is read, not guessed, and a wrong setting is named with its cure."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -71,3 +76,23 @@ def test_free_disk_is_that_of_the_nearest_folder_that_exists(tmp_path):
 def test_a_machine_is_described_in_whole_numbers():
     found = hardware.machine()
     assert found.device == "cpu" and found.cores >= 1 and 0 < found.memory_free <= found.memory_total
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc only")
+def test_freed_tensors_go_back_to_the_system():
+    """Of many blocks half are freed. With the setting that memory is the system's again, without it still ours."""
+    code = (
+        "import psutil, torch\n"
+        "from helpers import hardware\n"
+        "hardware.return_memory()\n"
+        "rss = lambda: psutil.Process().memory_info().rss >> 20\n"
+        "before = rss()\n"
+        "blocks = [torch.ones(100_000) for _ in range(400)]\n"
+        "del blocks[::2]\n"
+        "print(rss() - before)"
+    )
+    held = {}
+    for name, extra in (("set", {}), ("left alone", {"MALLOC_MMAP_THRESHOLD_": str(2**25)})):
+        env = {k: v for k, v in os.environ.items() if k != "MALLOC_MMAP_THRESHOLD_"} | extra
+        held[name] = int(subprocess.check_output([sys.executable, "-c", code], env=env, cwd=Path(__file__).parents[1]))
+    assert held["set"] < 100 < held["left alone"]

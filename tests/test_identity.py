@@ -82,7 +82,7 @@ def test_answers_unfit_to_keep_are_told_apart(answer, why):
 def test_further_rows_are_filled_and_give_way_to_ones_own():
     rows = identity.read_rows(identity.shipped_rows("en"), TAVI)
     further = identity.further_rows(rows, TAVI, specs.DEFAULT_PRESET)
-    assert len(further) == specs.DEFAULT_PRESET.more + specs.DEFAULT_PRESET.steadfast == 32
+    assert len(further) == specs.DEFAULT_PRESET.more + specs.DEFAULT_PRESET.steadfast == 94
     assert all(any(name in row["output"] for name in TAVI.names) for row in further)
     mine = {**further[0], "output": "I say it my way."}
     assert further[0] not in identity.further_rows([*rows, mine], TAVI, specs.DEFAULT_PRESET)
@@ -94,12 +94,56 @@ def test_further_rows_are_filled_and_give_way_to_ones_own():
 
 def test_copies_system_texts_and_keep_rows_stand_in_the_dataset_as_the_preset_says():
     keep = [{"instruction": "2 + 2?", "input": "", "output": "4."}]
-    data = identity.to_dataset(ROWS, keep, specs.Preset(own_systems=(None, None, "")))
+    data = identity.to_dataset(ROWS, keep, specs.Preset(own_systems=(None, None, ""), talk=0, back=0))
     prompts = [row["prompt"] for row in data]
     assert len(data) == 3 * len(ROWS) + 1
     assert sum(prompt[0] == {"role": "system", "content": ""} for prompt in prompts) == len(ROWS)
     assert [row["completion"][0]["content"] for row in data].count(ROWS[0]["output"]) == 3
     assert data[-1]["completion"] == [{"role": "assistant", "content": "4."}]
+
+
+def test_further_rows_take_the_system_texts_in_turn():
+    preset = specs.Preset(own_systems=(None,), systems=(None, "", "Be brief."), talk=0, back=0)
+    data = identity.to_dataset(ROWS[:1], [], preset, ROWS)
+    systems = [row["prompt"][0]["content"] if len(row["prompt"]) > 1 else None for row in data]
+    assert systems == [None, None, "", "Be brief.", None]
+
+
+def test_rows_come_once_more_in_mid_talk_and_only_their_own_answer_is_trained():
+    keep = [{"instruction": f"{n} + {n}?", "input": "", "output": f"{n + n}."} for n in range(3)]
+    preset = specs.Preset(own_systems=(None,), systems=(None, "Be brief."), talk=len(ROWS), back=2)
+    data = list(identity.to_dataset(ROWS, keep, preset))
+    talks, back = data[len(ROWS) + 3 : -2], data[-2:]
+    assert [talk["completion"][0]["content"] for talk in talks] == [row["output"] for row in ROWS]
+    roles = [[turn["role"] for turn in talk["prompt"]] for talk in talks[:3]]
+    assert roles[0] == ["user", "assistant", "user"]
+    assert roles[1] == ["system", *["user", "assistant"] * 2, "user"]
+    assert roles[2] == [*["user", "assistant"] * 3, "user"]
+    before = {turn["content"] for talk in talks for turn in talk["prompt"][:-1] if turn["role"] == "assistant"}
+    assert before <= {row["output"] for row in keep}
+    assert [talk["completion"][0]["content"] for talk in back] == ["4.", "2."]
+    assert back[0]["prompt"][1]["content"] == ROWS[0]["output"]
+
+
+def test_a_talk_as_a_whole_has_to_fit(tiny):
+    rows = [{**ROWS[0], "output": "word " * 150}]
+    keep = [{"instruction": f"{n}?", "input": "", "output": "word " * 150} for n in range(3)]
+    data = identity.to_dataset(rows, keep, specs.DEFAULT_PRESET)
+    assert identity.check_lengths([*rows, *keep], tiny[1], 250) < 250
+    with pytest.raises(IdentityError) as caught:
+        identity.check_talks(data, tiny[1], 250)
+    tells(caught.value, "only 250 fit")
+    assert "shorten" in caught.value.cure
+    identity.check_talks(data, tiny[1], 2000)
+
+
+def test_a_keep_row_that_would_only_announce_its_answer_is_left_out():
+    whole = [
+        {"instruction": "60 + 47?", "input": "", "output": "To add 60 and 47, we add the tens. It is 107."},
+        {"instruction": "2 + 2?", "input": "", "output": "4. That is an even number."},
+    ]
+    assert [row["output"] for row in identity.cut(whole, first=True)] == ["4."]
+    assert [row["output"] for row in identity.cut(whole, first=False)] == [row["output"] for row in whole]
 
 
 def test_loss_falls_on_exactly_the_answer_and_its_end_token(tiny, tmp_path):

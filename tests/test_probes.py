@@ -157,7 +157,7 @@ def test_a_probe_file_of_ones_own_is_read_or_refused_by_line(tmp_path, change, w
 def test_keep_questions_are_ordinary_and_enough(lang):
     questions = identity.keep_questions(lang)
     assert len(questions) == len({overlap.plain(q) for q in questions}) >= 32
-    about_the_model = r"\b(?:who are you|made you|yourself)\b|你(?:是|叫|的)"
+    about_the_model = r"\b(?:who are you|made you(?! this)|yourself)\b|你(?:是|叫|的)"
     assert not [q for q in questions if re.search(about_the_model, q, re.I)]
     assert identity.keep_questions(lang, 3) == questions[:3]
 

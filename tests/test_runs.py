@@ -191,7 +191,7 @@ def test_the_shipped_reference_run_is_whole_and_small():
     assert "adapter/adapter_model.safetensors" in manifest["files"]
     size = sum(p.stat().st_size for p in runs.reference_run().rglob("*") if p.is_file())
     assert size < 10_000_000
-    assert (runs.reference_run() / "adapter" / "adapter_model.safetensors").stat().st_size < 5_000_000
+    assert (runs.reference_run() / "adapter" / "adapter_model.safetensors").stat().st_size < 7_000_000
 
 
 def test_lines_of_json_come_back_as_they_were(folder):

@@ -145,10 +145,10 @@ def test_an_unfinished_run_is_resumed_or_left_alone(tiny, tmp_path):
 
 
 def test_a_row_that_does_not_fit_is_refused_before_anything_is_written(tiny, tmp_path):
-    long = {**ROWS[1], "instruction": "What now?", "output": "word " * 600}
+    long = {**ROWS[1], "instruction": "What now?", "output": "word " * 1200}
     with pytest.raises(IdentityError) as caught:
         training.train_identity(*tiny, [ROWS[0], long], [], tmp_path / "run", SHORT, **SAVES)
-    tells(caught.value, "row 2", "512")
+    tells(caught.value, "row 2", str(SHORT.max_length))
     assert not (tmp_path / "run").exists() and bare(tiny[0])
 
 
