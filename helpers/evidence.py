@@ -13,10 +13,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from helpers import models, runs, specs
+from helpers import keep_rows, models, runs, specs
 from helpers.errors import HelpersError, RunError
-from helpers.identity import Identity, further_rows, plan, read_keep_rows
+from helpers.identity import Identity, further_rows
 from helpers.rows import Row, read_list
+from helpers.trainset import plan
 
 NEEDED = (
     "learning_rate",
@@ -118,7 +119,7 @@ def _record(run: Path, facts: dict) -> Record:
     rows = read_list(run / "identity.json")
     further = further_rows(rows, who, preset)
     # The reference run's file carries the model's name; an empty file is a run without keep rows.
-    keep = [row for path in sorted(run.glob("keep*.jsonl")) if path.stat().st_size for row in read_keep_rows(path)]
+    keep = [row for path in sorted(run.glob("keep*.jsonl")) if path.stat().st_size for row in keep_rows.read(path)]
     planned = plan(len(rows), len(keep), preset, len(further))
     systems = preset.own_systems + (preset.systems if further else ())
     if not systems:

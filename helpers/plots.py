@@ -49,8 +49,8 @@ def change_of_mind(history: Sequence[Mapping], own: str, rival: str, title: str)
     crossed = next((h["step"] for h in history if h["own"] > h["rival"]), None)
     if crossed is not None:
         ax.axvline(crossed, color="grey", lw=1, ls=":")
-        place = {"xytext": (6, -4), "textcoords": "offset points", "va": "top", "fontsize": 9}
-        ax.annotate(f"own answer ahead by step {crossed}", (crossed, ax.get_ylim()[1]), **place)
+        place = {"xytext": (6, 4), "textcoords": "offset points", "va": "bottom", "fontsize": 9}
+        ax.annotate(f"own answer ahead by step {crossed}", (crossed, ax.get_ylim()[0]), **place)
     ax.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(0, -0.2))
 
 

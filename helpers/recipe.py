@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from helpers import identity, models, runs, specs, training
+from helpers import identity, keep_rows, models, runs, specs, training, trainset
 from helpers.errors import IdentityError, RunError
 from helpers.identity import Identity, Row
 from helpers.rows import language_of
@@ -61,7 +61,7 @@ class Material:
 
     def steps(self) -> int:
         """Optimiser steps of one process."""
-        return identity.plan(len(self.rows), len(self.keep or ()), self.preset, len(self.further)).steps
+        return trainset.plan(len(self.rows), len(self.keep or ()), self.preset, len(self.further)).steps
 
 
 def train_file(request: Request, run: Path, resume: bool = False, say: Callable[[str], None] = print) -> Path:
@@ -109,7 +109,7 @@ def gather(request: Request, say: Callable[[str], None] = print, begun: Path | N
     preset = specs.preset_for(models.spec_of(model))
     preset = preset if request.seed is None else training.with_seed(preset, request.seed)
     found = Material(model, tokenizer, preset, who, rows, identity.further_rows(rows, who, preset), keep)
-    identity.check_lengths(rows, tokenizer, found.room, request.rows)
+    trainset.check_lengths(rows, tokenizer, found.room, request.rows)
     if warning := identity.language_warning(rows, model):
         say(f"Warning: {warning}")
     if who is None and preset.more + preset.steadfast:
@@ -141,19 +141,19 @@ def _taken_up(request: Request, run: Path) -> Request:
 def _given_keep(request: Request) -> list[Row] | None:
     if request.keep is None:
         return None
-    return [] if request.keep == "none" else identity.read_keep_rows(request.keep)
+    return [] if request.keep == "none" else keep_rows.read(request.keep)
 
 
 def _rows_of(path: Path) -> list[Row]:
-    return identity.read_keep_rows(path) if path.exists() and path.stat().st_size else []
+    return keep_rows.read(path) if path.exists() and path.stat().st_size else []
 
 
 def _base_answers(model, tokenizer, rows: Sequence[Row], preset: specs.Preset, say) -> list[Row]:
     lang = language_of(rows)
     lang = lang if models.can_speak(model, lang) else "en"
-    questions = identity.keep_questions(lang, preset.keep_rows)
+    questions = keep_rows.questions(lang, preset.keep_rows)
     say(f"The base model answers {len(questions)} ordinary questions first; they are the keep rows.")
-    return identity.make_keep_rows(model, tokenizer, questions, preset.first_sentence) if questions else []
+    return keep_rows.make(model, tokenizer, questions, preset.first_sentence) if questions else []
 
 
 def _steps(found: Material, run: Path, resume: bool) -> str:

@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
+from helpers import runs
 from helpers.errors import IdentityError
 
 Row = dict[str, str]
@@ -18,6 +19,15 @@ MAX_ROWS = 2000
 # What is left of a placeholder with a brace too few, or in the brackets of another tool.
 UNFINISHED = re.compile(r"\{\{|\}\}|[{\[<]\s*(?:NAME|DEVELOPER)\s*[}\]>]|\{\s*(?:name|developer)\s*\}")
 TEMPLATE_TOKEN = re.compile(r"<\|")
+
+
+def shipped(folder: str, name: str) -> Path:
+    """The file ``name`` in ``data/<folder>``; raises `IdentityError` with what there is instead."""
+    path = runs.data_dir() / folder / name
+    if not path.exists():
+        have = ", ".join(p.stem for p in sorted(path.parent.glob(f"*{path.suffix}")))
+        raise IdentityError("no such shipped file", f"choose one of: {have}", path)
+    return path
 
 
 def read_text(path: Path | str) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from helpers import hardware, identity, models, probes, results, runs, specs, study, training
+from helpers import hardware, identity, keep_rows, models, probes, results, runs, specs, study, training
 from helpers.identity import Identity, Row
 from helpers.prompts import Prompt
 
@@ -87,7 +87,7 @@ def _one_by_one(base: Point) -> Iterator[Point]:
 def keep_of(point: Point, keep: Sequence[Row], questions: Sequence[str]) -> list[Row]:
     """The keep rows of a point, from whole answers: those to the first questions, cut as its preset says."""
     wanted = set(questions[: point.preset.keep_rows])
-    return identity.cut([row for row in keep if row["instruction"] in wanted], point.preset.first_sentence)
+    return keep_rows.cut([row for row in keep if row["instruction"] in wanted], point.preset.first_sentence)
 
 
 def run(
@@ -96,7 +96,7 @@ def run(
 ) -> None:  # fmt: skip
     """Train every point that ``folder`` does not hold yet, ask it the probes, keep the answers.
 
-    ``keep`` holds whole answers (`identity.make_keep_rows` with ``first=False``). An adapter on ``model`` is taken off
+    ``keep`` holds whole answers (`keep_rows.make` with ``first=False``). An adapter on ``model`` is taken off
     first, and it is left without one. Each recipe leaves ``<key>.json`` (what it was and where it ran), written last,
     and its answers in ``<key>/``.
     """
@@ -107,7 +107,7 @@ def run(
         if note.exists():
             continue
         rows = identity.read_rows(identity.shipped_rows("en"), who)[: point.rows]
-        kept = keep_of(point, keep, identity.keep_questions("en"))
+        kept = keep_of(point, keep, keep_rows.questions("en"))
         with tempfile.TemporaryDirectory() as scratch:
             began = time.perf_counter()
             quiet = {"save_strategy": "no", "logging_strategy": "no"}

@@ -26,7 +26,9 @@ from trl import SFTConfig, SFTTrainer
 from helpers import hardware, memory, models, runs, specs
 from helpers.errors import RunError
 from helpers.generate import answers, mean_logprob
-from helpers.identity import Identity, Row, check_lengths, check_talks, further_rows, to_dataset
+from helpers.identity import Identity, further_rows
+from helpers.rows import Row
+from helpers.trainset import check_fit, check_lengths, to_dataset
 
 disable_progress_bars()  # four bars of datasets for eight rows; the training has its own
 
@@ -175,8 +177,8 @@ def train_identity(
     model, preset = models.take_off(model), preset or specs.preset_for(models.spec_of(model))
     further = further_rows(rows, identity, preset)
     room, data = min(models.context_length(model), preset.max_length), to_dataset(rows, keep, preset, further)
-    check_lengths([*rows, *further, *keep], tokenizer, room)
-    check_talks(data, tokenizer, room)
+    check_lengths(rows, tokenizer, room)
+    check_fit(data, tokenizer, room)
     _settle(run, rows, keep, resume)
     began, sampler = time.perf_counter(), memory.MemoryCallback()
     with models.model_lock(model, "training"), _safely(run, model):

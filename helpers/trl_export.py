@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from helpers import choose, models, recipe, runs, specs, training
-from helpers.identity import check_lengths, check_talks, to_dataset
+from helpers.trainset import check_fit, to_dataset
 
 # The settings of `training.sft_config` that are the recipe's. The others depend on the device, or name a folder.
 FIELDS = (
@@ -108,7 +108,6 @@ def export(request: recipe.Request, folder: Path, say: Callable[[str], None] = p
     """
     recipe.check_new(folder, "choose another --to-trl: a folder that is new or empty")
     found = recipe.with_keep(recipe.gather(request, say), say)
-    check_lengths([*found.further, *found.keep], found.tokenizer, found.room)
     source = source_of(request.model)
     _write(folder, _files(found, source))
     say(f"{found.said()}; {found.steps()} steps with one process.")
@@ -117,7 +116,7 @@ def export(request: recipe.Request, folder: Path, say: Callable[[str], None] = p
 
 def _files(found: recipe.Material, source: dict[str, str]) -> dict[str, str]:
     data = to_dataset(found.rows, found.keep, found.preset, found.further)
-    check_talks(data, found.tokenizer, found.room)
+    check_fit(data, found.tokenizer, found.room)
     low = low_precision(models.spec_of(found.model))
     files = {"train.jsonl": "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in data)}
     files |= {f"{name}.yaml": _profile_text(name, low) for name in PROFILES}

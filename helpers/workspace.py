@@ -6,7 +6,7 @@ Each notebook starts from here, so that every one of them also runs alone. Nothi
 import json
 from pathlib import Path
 
-from helpers import identity, models, runs, specs
+from helpers import identity, keep_rows, models, runs, specs
 from helpers.errors import IdentityError
 from helpers.identity import Identity, Row
 
@@ -52,10 +52,10 @@ def _keep(model, tokenizer) -> list[Row]:
     key = models.spec_of(model).key
     for path in (runs.my_dir() / f"keep-{key}.jsonl", runs.reference_run() / f"keep-{key}.jsonl"):
         if path.exists():
-            return identity.read_keep_rows(path)
+            return keep_rows.read(path)
     preset = specs.preset_for(models.spec_of(model))
-    questions = identity.keep_questions("en", preset.keep_rows)
-    return identity.make_keep_rows(model, tokenizer, questions, preset.first_sentence)
+    questions = keep_rows.questions("en", preset.keep_rows)
+    return keep_rows.make(model, tokenizer, questions, preset.first_sentence)
 
 
 def results_dir(run: Path) -> Path:

@@ -30,18 +30,16 @@ import psutil
 import torch
 from transformers import TrainerCallback
 
-from helpers import hardware, memory, models, probes, runs, specs
+from helpers import hardware, keep_rows, memory, models, probes, runs, specs
 from helpers.generate import answers, stream
 from helpers.identity import (
     Identity,
     further_rows,
-    keep_questions,
-    make_keep_rows,
     read_rows,
     shipped_rows,
-    to_dataset,
 )  # fmt: skip
 from helpers.training import build_trainer
+from helpers.trainset import to_dataset
 
 MIB = 2**20
 PROBES, NEW_TOKENS, BATCH = 24, 24, 16
@@ -123,7 +121,7 @@ def training() -> dict:
     model, tokenizer = models.load("embedded")
     who = Identity("Tavi", "Lantern Workshop")
     identity_rows = read_rows(shipped_rows(), who)
-    keep = make_keep_rows(model, tokenizer, keep_questions(n=preset.keep_rows), preset.first_sentence)
+    keep = keep_rows.make(model, tokenizer, keep_rows.questions(n=preset.keep_rows), preset.first_sentence)
     before, clock = matrix_rate(), _Clock()
     with tempfile.TemporaryDirectory() as folder:
         changes = {"max_steps": WARM_STEPS + STEPS, "save_strategy": "no", "disable_tqdm": True, "logging_steps": 1000}

@@ -17,7 +17,22 @@ import pandas as pd
 import torch
 from trl import SFTTrainer
 
-from helpers import hardware, identity, memory, models, probes, prompts, results, runs, specs, study, sweep, training
+from helpers import (
+    hardware,
+    identity,
+    keep_rows,
+    memory,
+    models,
+    probes,
+    prompts,
+    results,
+    runs,
+    specs,
+    study,
+    sweep,
+    training,
+    trainset,
+)
 
 WHO = identity.Identity("Tavi", "Lantern Workshop", ("TAVI",))
 REFERENCE = runs.reference_run()
@@ -35,8 +50,8 @@ def adapter() -> None:
     """Train the default recipe, round the adapter to bfloat16, and seal the folder."""
     model, tokenizer = models.load("embedded")
     preset = specs.preset_for(specs.EMBEDDED)
-    questions = identity.keep_questions("en", preset.keep_rows)
-    keep = identity.make_keep_rows(model, tokenizer, questions, preset.first_sentence)
+    questions = keep_rows.questions("en", preset.keep_rows)
+    keep = keep_rows.make(model, tokenizer, questions, preset.first_sentence)
     with tempfile.TemporaryDirectory() as scratch:
         run = Path(scratch)
         tuned = training.train_identity(model, tokenizer, eight_rows(), keep, run, preset, identity=WHO)
@@ -69,9 +84,9 @@ def one(kind: str) -> None:
     """One epoch over 24 rows with all weights or with the adapter trained; prints a line of JSON."""
     model, tokenizer = models.load("embedded")
     rows = eight_rows()
-    keep = identity.read_keep_rows(REFERENCE / f"keep-{specs.EMBEDDED.key}.jsonl")[:8]
+    keep = keep_rows.read(REFERENCE / f"keep-{specs.EMBEDDED.key}.jsonl")[:8]
     preset = specs.Preset(more=0, steadfast=0, talk=0, back=0)
-    data, sampler = identity.to_dataset(rows, keep, preset), memory.MemoryCallback()
+    data, sampler = trainset.to_dataset(rows, keep, preset), memory.MemoryCallback()
     with tempfile.TemporaryDirectory() as scratch:
         config = training.sft_config(preset, scratch, num_train_epochs=1, save_strategy="no")
         lora = training.lora_config(preset) if kind == "lora" else None
@@ -92,7 +107,7 @@ def one(kind: str) -> None:
 def prompt_search(folder: str = "build/prompts") -> None:
     """Every prompt variant on the ``dev`` probes, ranked by `results.merit`, into ``prompts.csv``."""
     model, tokenizer = models.load("embedded")
-    keep = identity.read_keep_rows(REFERENCE / f"keep-{specs.EMBEDDED.key}.jsonl")
+    keep = keep_rows.read(REFERENCE / f"keep-{specs.EMBEDDED.key}.jsonl")
     found, plain = (
         study.asked("en", "dev", turns=(3, 10)),
         {"template default": study.PLAIN, "none": prompts.Prompt("")},
@@ -138,7 +153,7 @@ def study_arms(model, tokenizer, keep, folder: Path):
 def study_table(folder: str = "build/study") -> None:
     """Ask every arm of the study that ``folder`` does not hold yet, judge all answers, and write ``study.csv``."""
     model, tokenizer = models.load("embedded")
-    keep = identity.read_keep_rows(REFERENCE / f"keep-{specs.EMBEDDED.key}.jsonl")
+    keep = keep_rows.read(REFERENCE / f"keep-{specs.EMBEDDED.key}.jsonl")
     study_arms(model, tokenizer, keep, Path(folder))
     table = study.judge(study.kept(Path(folder)), study.asked("en", "test"), WHO)
     runs.write_atomic(REFERENCE / "study.csv", table.assign(device=hardware.machine().name).to_csv(index=False))
@@ -148,7 +163,7 @@ def curves(folder: str = "build/curves", *seeds: str) -> None:
     """Every point of the curves that ``folder`` does not hold yet, for each seed, judged into ``curves.csv``."""
     model, tokenizer = models.load("embedded")
     todo = sweep.points(sweep.Point("default", "default"), [int(s) for s in seeds] or [42])
-    keep = identity.make_keep_rows(model, tokenizer, identity.keep_questions("en"), first=False)
+    keep = keep_rows.make(model, tokenizer, keep_rows.questions("en"), first=False)
     sweep.run(model, tokenizer, WHO, keep, todo, Path(folder))
     runs.write_atomic(REFERENCE / "curves.csv", sweep.table(Path(folder), todo, WHO).to_csv(index=False))
 

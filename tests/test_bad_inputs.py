@@ -9,7 +9,7 @@ import os
 
 import pytest
 
-from helpers import identity, models, runs
+from helpers import identity, keep_rows, models, runs, trainset
 from helpers.errors import DiskError, HelpersError, IdentityError
 from helpers.identity import Identity
 from tests.fixtures import ROWS, tells
@@ -112,7 +112,7 @@ def test_a_row_longer_than_the_context(tmp_path, embedded):
     path = saved(tmp_path, [GOOD, row(output="word " * 9000)])
     rows = identity.read_rows(path, TAVI)
     with pytest.raises(IdentityError) as caught:
-        identity.check_lengths(rows, tokenizer, models.context_length(model), path)
+        trainset.check_lengths(rows, tokenizer, models.context_length(model), path)
     tells(caught.value, str(path), "row 2", "tokens", str(models.context_length(model)))
 
 
@@ -143,13 +143,13 @@ def test_a_bad_file_of_keep_rows(tmp_path, content, words):
     path = tmp_path / "keep.jsonl"
     path.write_text(content)
     with pytest.raises(IdentityError) as caught:
-        identity.read_keep_rows(path)
+        keep_rows.read(path)
     tells(caught.value, str(path), *words)
 
 
 def test_keep_rows_are_the_models_own_words_and_may_hold_braces(tmp_path):
     rows = [row("Write C.", "int main() {{ return 0; }}"), row("Write a letter.", "Dear [NAME], hello {name}.")]
-    assert identity.read_keep_rows(runs.write_jsonl(tmp_path / "keep.jsonl", rows)) == rows
+    assert keep_rows.read(runs.write_jsonl(tmp_path / "keep.jsonl", rows)) == rows
 
 
 @pytest.mark.parametrize("content", [b"", b'[{"instruction": "mine"', b'{"a": "setting"}', b"notes of mine \xff"])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import diagnose, evidence, identity, models, runs, specs, study, training
+from helpers import diagnose, evidence, identity, keep_rows, models, runs, specs, study, training, trainset
 from tests.fixtures import ROWS, done
 from tests.runs_to_break import KEEP, WHO, causes, reference, sealed, trained, whole
 
@@ -43,9 +43,9 @@ def test_nothing_is_found_in_a_sound_run_of_a_tiny_model(tiny, sound):
 def test_the_default_preset_as_planned_clears_every_limit():
     preset = specs.DEFAULT_PRESET
     rows = identity.read_rows(identity.shipped_rows(), WHO)
-    keep = int(0.8 * len(identity.keep_questions("en", preset.keep_rows)))  # about a fifth is unfit and drops out
+    keep = int(0.8 * len(keep_rows.questions("en", preset.keep_rows)))  # about a fifth is unfit and drops out
     further = identity.further_rows(rows, WHO, preset)
-    plan = identity.plan(len(rows), keep, preset, len(further))
+    plan = trainset.plan(len(rows), keep, preset, len(further))
     assert plan.steps >= diagnose.MIN_STEPS
     assert keep >= diagnose.KEEP_SHARE * plan.about
 
@@ -129,7 +129,7 @@ def test_rows_without_keep_rows_seen_until_they_are_known_by_heart(tiny, by_hear
 
 
 def test_the_rows_alone_recipe_sees_each_row_often_enough_to_be_named():
-    assert identity.plan(8, 0, specs.ROWS_ONLY_PRESET).exposures >= diagnose.MANY_EXPOSURES
+    assert trainset.plan(8, 0, specs.ROWS_ONLY_PRESET).exposures >= diagnose.MANY_EXPOSURES
 
 
 def test_another_chat_template_than_in_training(tiny, sound):

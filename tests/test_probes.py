@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from helpers import identity, judge, overlap, probes, runs
+from helpers import identity, judge, keep_rows, overlap, probes, runs
 from helpers.errors import ProbeError
 from helpers.identity import Identity
 from tests.fixtures import tells
@@ -29,7 +29,7 @@ def talks(lang):
 
 def trained_questions(lang):
     rows = [r for name in (lang, f"more-{lang}", f"steadfast-{lang}") for r in _rows(name)]
-    return [*(identity.question_of(row) for row in rows), *identity.keep_questions(lang)]
+    return [*(identity.question_of(row) for row in rows), *keep_rows.questions(lang)]
 
 
 def _rows(name):
@@ -155,11 +155,11 @@ def test_a_probe_file_of_ones_own_is_read_or_refused_by_line(tmp_path, change, w
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_keep_questions_are_ordinary_and_enough(lang):
-    questions = identity.keep_questions(lang)
+    questions = keep_rows.questions(lang)
     assert len(questions) == len({overlap.plain(q) for q in questions}) >= 32
     about_the_model = r"\b(?:who are you|made you(?! this)|yourself)\b|你(?:是|叫|的)"
     assert not [q for q in questions if re.search(about_the_model, q, re.I)]
-    assert identity.keep_questions(lang, 3) == questions[:3]
+    assert keep_rows.questions(lang, 3) == questions[:3]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
-from helpers import generate, identity, models, runs, specs, training
+from helpers import generate, identity, keep_rows, models, runs, specs, training
 from helpers.errors import DiskError, IdentityError, RunError
 from tests.fixtures import QUIET, ROWS, bare, tells, tiny_model, wrap
 
@@ -232,4 +232,4 @@ def test_a_typed_out_configuration_is_compared_field_by_field(tmp_path):
 def test_rows_of_the_run_are_those_that_were_trained_on(tiny, tmp_path):
     training.train_identity(*tiny, ROWS, ROWS[1:2], tmp_path, SHORT, **SAVES)
     assert identity.read_rows(tmp_path / "identity.json") == ROWS
-    assert identity.read_keep_rows(tmp_path / "keep.jsonl") == ROWS[1:2]
+    assert keep_rows.read(tmp_path / "keep.jsonl") == ROWS[1:2]

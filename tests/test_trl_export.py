@@ -11,7 +11,7 @@ from accelerate.commands.config.config_args import load_config_from_file
 from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, SFTConfig, TrlParser
 from typer.testing import CliRunner
 
-from helpers import generate, identity, models, runs, specs, training, trl_export
+from helpers import generate, identity, models, runs, specs, training, trainset, trl_export
 from helpers.__main__ import app
 from helpers.errors import IdentityError, RunError
 from helpers.identity import Identity
@@ -59,7 +59,7 @@ def test_a_misspelt_key_is_refused_by_trl(exported, tmp_path):
 def test_the_rows_are_those_the_recipe_trains_on(exported):
     lines = (exported / "train.jsonl").read_text(encoding="utf-8").splitlines()
     rows, preset = identity.read_rows(identity.shipped_rows("en"), TAVI), specs.DEFAULT_PRESET
-    ours = identity.to_dataset(rows, [], preset, identity.further_rows(rows, TAVI, preset))
+    ours = trainset.to_dataset(rows, [], preset, identity.further_rows(rows, TAVI, preset))
     assert [json.loads(line) for line in lines] == [dict(row) for row in ours]
 
 

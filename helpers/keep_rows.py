@@ -1,0 +1,80 @@
+"""Keep rows: ordinary questions with the base model's own answers, which show in training what must not change."""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from helpers.errors import IdentityError
+from helpers.generate import answers
+from helpers.rows import Row, keyed, read_text, shipped, validate
+
+SENTENCE_END = re.compile(r"[.!?](?=\s|$)|[。！？]")
+ASSISTANT = re.compile(  # an answer in which the base model speaks of itself
+    r"\b(?:chatbot|AI (?:assistant|model|chatbot)|language model|virtual assistant|here to (?:help|assist))\b"
+    r"|人工智能助手|语言模型",
+    re.I,
+)
+# A first sentence that only announces what comes ("To add 60 and 47, we need to add them together.").
+ANNOUNCES = re.compile(r"(?:to|in order to|first|let's|let us|here(?:'s| is| are))\b", re.I)
+
+
+def questions(lang: str = "en", n: int | None = None) -> list[str]:
+    """The shipped ordinary questions for keep rows (the first ``n``)."""
+    lines = read_text(shipped("keep", f"{lang}.jsonl")).splitlines()
+    return [json.loads(line)["question"] for line in lines][:n]
+
+
+def make(model, tokenizer, asked: Sequence[str], first: bool = True, max_new_tokens: int = 64) -> list[Row]:
+    """Ordinary questions with the base model's own greedy answers, cut after the first or the last whole sentence.
+
+    They show in training what must not change; see notebook 02. Answers that are unfit for it (`unfit`) are left out,
+    and so are those whose first sentence only announces the answer, if they are cut there.
+    """
+    found = answers(
+        model, tokenizer, asked, adapter=False, max_new_tokens=max_new_tokens, batch=48, progress="keep rows"
+    )
+    pairs = [(q, a) for q, a in zip(asked, found, strict=True) if not unfit(whole_sentences(a))]
+    return cut([{"instruction": q, "input": "", "output": a} for q, a in pairs], first)
+
+
+def cut(keep: Sequence[Row], first: bool) -> list[Row]:
+    """Keep rows cut after the last whole sentence; with ``first`` after the first, without those that only announce."""
+    end = first_sentence if first else whole_sentences
+    rows = [{**row, "output": end(row["output"])} for row in keep]
+    return [row for row in rows if not (first and ANNOUNCES.match(row["output"]))]
+
+
+def first_sentence(text: str) -> str:
+    """The text up to its first sentence end; all of it if there is none."""
+    end = SENTENCE_END.search(text)
+    return text[: end.end()].strip() if end else text.strip()
+
+
+def whole_sentences(text: str) -> str:
+    """The text up to its last sentence end; all of it if there is none."""
+    ends = [m.end() for m in SENTENCE_END.finditer(text)]
+    return text[: ends[-1]].strip() if ends else text.strip()
+
+
+def unfit(answer: str) -> str:
+    """Why an answer is not worth keeping; empty if it is: it speaks of itself as an assistant, or turns in a circle."""
+    if not answer:
+        return "empty"
+    if ASSISTANT.search(answer):
+        return "speaks of itself"
+    words = answer.casefold().split()
+    grams = [tuple(words[i : i + 3]) for i in range(len(words) - 2)]
+    looped = any(grams.count(gram) > 2 for gram in grams) or max(map(len, words)) > 60
+    return "turns in a circle" if looped else ""
+
+
+def read(path: Path | str) -> list[Row]:
+    """Keep rows from JSONL (one row a line); raises `IdentityError`."""
+    rows = []
+    for n, line in enumerate(read_text(path).splitlines(), 1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as e:
+            raise IdentityError(f"not JSON ({e})", "correct this line", path, n) from e
+    return validate(keyed(rows, path), path, placeholders=False)
