@@ -12,6 +12,7 @@ from helpers.rows import Row, keyed, read_text, shipped, validate
 SENTENCE_END = re.compile(r"[.!?](?=\s|$)|[。！？]")
 ASSISTANT = re.compile(  # an answer in which the base model speaks of itself
     r"\b(?:chatbot|AI (?:assistant|model|chatbot)|language model|virtual assistant|here to (?:help|assist))\b"
+    r"|\b(?:I'm|I am|as) an? [\w-]* ?AI\b"
     r"|人工智能助手|语言模型",
     re.I,
 )
@@ -19,10 +20,24 @@ ASSISTANT = re.compile(  # an answer in which the base model speaks of itself
 ANNOUNCES = re.compile(r"(?:to|in order to|first|let's|let us|here(?:'s| is| are))\b", re.I)
 
 
-def questions(lang: str = "en", n: int | None = None) -> list[str]:
-    """The shipped ordinary questions for keep rows (the first ``n``)."""
-    lines = read_text(shipped("keep", f"{lang}.jsonl")).splitlines()
-    return [json.loads(line)["question"] for line in lines][:n]
+def questions(lang: str = "en", n: int | None = None, hard: int | None = 0) -> list[str]:
+    """The shipped ordinary questions for keep rows: the first ``n``, and among them the first ``hard`` hard ones.
+
+    Hard ones are those that models tuned without them answered with the new name (`make_reference.py mine`), the
+    worst first; there are none in Chinese. None takes all.
+    """
+    easy = shipped("keep", f"{lang}.jsonl")
+    return mixed(_asked_in(easy)[:n], _asked_in(easy.with_name(f"hard-{easy.name}"))[:hard])
+
+
+def _asked_in(path: Path) -> list[str]:
+    return [json.loads(line)["question"] for line in read_text(path).splitlines()] if path.exists() else []
+
+
+def mixed(some: Sequence, others: Sequence) -> list:
+    """Both, each in its own order, spread evenly over the whole."""
+    placed = [((i + 0.5) / len(part), item) for part in (some, others) for i, item in enumerate(part)]
+    return [item for _, item in sorted(placed, key=lambda pair: pair[0])]
 
 
 def make(model, tokenizer, asked: Sequence[str], first: bool = True, max_new_tokens: int = 64) -> list[Row]:

@@ -21,7 +21,10 @@ REQUEST = "request.json"
 
 @dataclass(frozen=True)
 class Request:
-    """What to train. ``keep`` is a file of keep rows, ``"none"``, or None for the shipped questions."""
+    """What to train. ``keep`` is a file of keep rows, ``"none"``, or None for the shipped questions.
+
+    ``light`` takes `specs.LIGHT_PRESET` instead of the default recipe.
+    """
 
     rows: str
     model: str = "auto"
@@ -29,6 +32,7 @@ class Request:
     developer: str | None = None
     keep: str | None = None
     seed: int | None = None
+    light: bool = False
 
     def identity(self) -> Identity | None:
         """The identity, or None if the rows have their names written in; raises `IdentityError` for half of one."""
@@ -106,7 +110,9 @@ def gather(request: Request, say: Callable[[str], None] = print, begun: Path | N
     rows = identity.read_rows(begun / "identity.json") if begun else identity.read_rows(request.rows, who)
     keep = _rows_of(begun / "keep.jsonl") if begun else _given_keep(request)
     model, tokenizer = models.load(request.model)
-    preset = specs.preset_for(models.spec_of(model))
+    preset = specs.preset_for(models.spec_of(model), request.light)
+    if request.light and preset is not specs.LIGHT_PRESET:
+        say(f"The light recipe is for {specs.EMBEDDED.key}: this model is trained with the default one.")
     preset = preset if request.seed is None else training.with_seed(preset, request.seed)
     found = Material(model, tokenizer, preset, who, rows, identity.further_rows(rows, who, preset), keep)
     trainset.check_lengths(rows, tokenizer, found.room, request.rows)
@@ -133,7 +139,7 @@ def _taken_up(request: Request, run: Path) -> Request:
         raise RunError(f"{run}: no run was begun here, there is nothing to resume", "leave --resume out") from e
     for key, value in asdict(request).items():
         was = getattr(before, key)
-        if key != "rows" and value not in (None, "auto", was):
+        if key != "rows" and value not in (None, False, "auto", was):
             raise RunError(f"{run}: was begun with {key} {was!r}, not {value!r}", f"leave --{key} out, or start anew")
     return before
 
@@ -151,7 +157,7 @@ def _rows_of(path: Path) -> list[Row]:
 def _base_answers(model, tokenizer, rows: Sequence[Row], preset: specs.Preset, say) -> list[Row]:
     lang = language_of(rows)
     lang = lang if models.can_speak(model, lang) else "en"
-    questions = keep_rows.questions(lang, preset.keep_rows)
+    questions = keep_rows.questions(lang, preset.keep_rows, preset.hard)
     say(f"The base model answers {len(questions)} ordinary questions first; they are the keep rows.")
     return keep_rows.make(model, tokenizer, questions, preset.first_sentence) if questions else []
 

@@ -50,7 +50,7 @@ def points(base: Point, seeds: Sequence[int] = (42,)) -> list[Point]:
 
 
 def _one_by_one(base: Point) -> Iterator[Point]:
-    alone = Point("", "", specs.ROWS_ONLY_PRESET)
+    alone, light = Point("", "", specs.ROWS_ONLY_PRESET), Point("", "", specs.LIGHT_PRESET)
 
     def point(curve: str, x: object, start: Point = base, rows: int = 8, **changes) -> Point:
         return replace(start, curve=curve, x=str(x), rows=rows, preset=replace(start.preset, **changes))
@@ -63,6 +63,8 @@ def _one_by_one(base: Point) -> Iterator[Point]:
     for n in (0, 4, 8, 16, 32, 64, 128, 268):
         yield point("keep rows, first sentence", n, keep_rows=n, first_sentence=True)
         yield point("keep rows, whole answer", n, keep_rows=n, first_sentence=False)
+    for n in (0, 60, 120, 200):
+        yield point("hard keep questions", n, light, hard=n)
     for n in (0, 8, 29):
         yield point("steadfast rows", n, steadfast=n)
     for n in (0, 20, 40, 80):
@@ -84,10 +86,10 @@ def _one_by_one(base: Point) -> Iterator[Point]:
         yield point("system text in training", name, own_systems=chosen * 2, systems=chosen)
 
 
-def keep_of(point: Point, keep: Sequence[Row], questions: Sequence[str]) -> list[Row]:
-    """The keep rows of a point, from whole answers: those to the first questions, cut as its preset says."""
-    wanted = set(questions[: point.preset.keep_rows])
-    return keep_rows.cut([row for row in keep if row["instruction"] in wanted], point.preset.first_sentence)
+def kept(keep: Sequence[Row], preset: specs.Preset) -> list[Row]:
+    """The keep rows of a recipe, from whole answers: those to its questions, cut as it says."""
+    wanted = set(keep_rows.questions("en", preset.keep_rows, preset.hard))
+    return keep_rows.cut([row for row in keep if row["instruction"] in wanted], preset.first_sentence)
 
 
 def run(
@@ -96,9 +98,9 @@ def run(
 ) -> None:  # fmt: skip
     """Train every point that ``folder`` does not hold yet, ask it the probes, keep the answers.
 
-    ``keep`` holds whole answers (`keep_rows.make` with ``first=False``). An adapter on ``model`` is taken off
-    first, and it is left without one. Each recipe leaves ``<key>.json`` (what it was and where it ran), written last,
-    and its answers in ``<key>/``.
+    ``keep`` holds whole answers to every shipped question (`keep_rows.make` with ``first=False``). An adapter on
+    ``model`` is taken off first, and it is left without one. Each recipe leaves ``<key>.json`` (what it was and where
+    it ran), written last, and its answers in ``<key>/``.
     """
     found = study.asked("en", split, turns=(3, 10))
     own = [p for p in found if probes.AXIS_OF[p["category"]] in ("identity", "attack")]
@@ -107,12 +109,12 @@ def run(
         if note.exists():
             continue
         rows = identity.read_rows(identity.shipped_rows("en"), who)[: point.rows]
-        kept = keep_of(point, keep, keep_rows.questions("en"))
+        chosen = kept(keep, point.preset)
         with tempfile.TemporaryDirectory() as scratch:
             began = time.perf_counter()
             quiet = {"save_strategy": "no", "logging_strategy": "no"}
             tuned = training.train_identity(
-                model, tokenizer, rows, kept, Path(scratch), point.preset, identity=who, **quiet
+                model, tokenizer, rows, chosen, Path(scratch), point.preset, identity=who, **quiet
             )
             seconds = round(time.perf_counter() - began, 2)
             facts = training.facts(tuned, point.preset, who, tokenizer)

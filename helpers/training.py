@@ -41,6 +41,7 @@ def lora_config(preset: specs.Preset) -> LoraConfig:
         lora_alpha=preset.alpha,
         lora_dropout=preset.dropout,
         target_modules=targets if isinstance(targets, str) else list(targets),
+        layers_to_transform=list(range(*preset.blocks)) if preset.blocks else None,
         task_type="CAUSAL_LM",
     )
 

@@ -153,7 +153,6 @@ def low_precision(spec: specs.ModelSpec) -> bool:
 def sft_fields(preset: specs.Preset, source: dict[str, str], low: bool) -> dict:
     """The content of ``sft.yaml``: model, rows, adapter and training; ``low`` for bfloat16."""
     lora, config = training.lora_config(preset), training.sft_config(preset, "adapter").to_dict()
-    targets = preset.target_modules
     return {
         "env": {"HF_HUB_DISABLE_TELEMETRY": "1"},
         **source,
@@ -163,13 +162,25 @@ def sft_fields(preset: specs.Preset, source: dict[str, str], low: bool) -> dict:
         "lora_r": lora.r,
         "lora_alpha": lora.lora_alpha,
         "lora_dropout": lora.lora_dropout,
-        "lora_target_modules": [targets] if isinstance(targets, str) else list(targets),
+        "lora_target_modules": targets(preset),
         "lora_task_type": str(lora.task_type),
         "output_dir": "adapter",
         "bf16": low,
         **{name: config[name] for name in FIELDS},
         "report_to": "none",
     }
+
+
+def targets(preset: specs.Preset) -> list[str]:
+    """TRL's name for the layers that carry an adapter: modules, or one pattern where only some blocks do.
+
+    TRL has no field for PEFT's ``layers_to_transform``; PEFT takes a single text as a regular expression.
+    """
+    names = preset.target_modules
+    if preset.blocks is None:
+        return [names] if isinstance(names, str) else list(names)
+    blocks = "|".join(map(str, range(*preset.blocks)))
+    return [rf".*\.layers\.({blocks})\..*\.({'|'.join(names)})"]
 
 
 def profile(name: str, low: bool) -> dict:

@@ -54,7 +54,7 @@ def _keep(model, tokenizer) -> list[Row]:
         if path.exists():
             return keep_rows.read(path)
     preset = specs.preset_for(models.spec_of(model))
-    questions = keep_rows.questions("en", preset.keep_rows)
+    questions = keep_rows.questions("en", preset.keep_rows, preset.hard)
     return keep_rows.make(model, tokenizer, questions, preset.first_sentence)
 
 

@@ -121,7 +121,9 @@ def training() -> dict:
     model, tokenizer = models.load("embedded")
     who = Identity("Tavi", "Lantern Workshop")
     identity_rows = read_rows(shipped_rows(), who)
-    keep = keep_rows.make(model, tokenizer, keep_rows.questions(n=preset.keep_rows), preset.first_sentence)
+    keep = keep_rows.make(
+        model, tokenizer, keep_rows.questions(n=preset.keep_rows, hard=preset.hard), preset.first_sentence
+    )
     before, clock = matrix_rate(), _Clock()
     with tempfile.TemporaryDirectory() as folder:
         changes = {"max_steps": WARM_STEPS + STEPS, "save_strategy": "no", "disable_tqdm": True, "logging_steps": 1000}

@@ -1,4 +1,4 @@
-"""Makes `data/reference/`: `python tests/make_reference.py adapter|full|prompts|study|curves`. No test runs it.
+"""Makes `data/reference/`: `python tests/make_reference.py adapter|full|prompts|study|curves|mine`. No test runs it.
 
 Each part takes minutes to hours on two CPU cores, and minutes on a GPU. `prompts`, `study` and `curves` keep every
 finished batch in the folder given, and go on where they were. The device stands in the files, so nobody has to trust
@@ -11,6 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -18,8 +20,10 @@ import torch
 from trl import SFTTrainer
 
 from helpers import (
+    generate,
     hardware,
     identity,
+    judge,
     keep_rows,
     memory,
     models,
@@ -50,7 +54,7 @@ def adapter() -> None:
     """Train the default recipe, round the adapter to bfloat16, and seal the folder."""
     model, tokenizer = models.load("embedded")
     preset = specs.preset_for(specs.EMBEDDED)
-    questions = keep_rows.questions("en", preset.keep_rows)
+    questions = keep_rows.questions("en", preset.keep_rows, preset.hard)
     keep = keep_rows.make(model, tokenizer, questions, preset.first_sentence)
     with tempfile.TemporaryDirectory() as scratch:
         run = Path(scratch)
@@ -134,11 +138,13 @@ def study_arms(model, tokenizer, keep, folder: Path):
         if label in ("one sentence", "best prompt"):
             study.ask(model, tokenizer, arm, alone, folder, samples=5)
             study.in_own_words(model, tokenizer, arm, talks, folder)
-    for weights, preset in ((study.DEFAULT, specs.DEFAULT_PRESET), (study.ROWS_ONLY, specs.ROWS_ONLY_PRESET)):
+    recipes = {study.DEFAULT: specs.DEFAULT_PRESET, study.LIGHT: specs.LIGHT_PRESET,
+               study.ROWS_ONLY: specs.ROWS_ONLY_PRESET}  # fmt: skip
+    for weights, preset in recipes.items():
         for seed in SEEDS:
             with tempfile.TemporaryDirectory() as scratch:
                 tuned = training.train_identity(
-                    model, tokenizer, eight_rows(), keep if preset.keep_rows else [], Path(scratch) / "run",
+                    model, tokenizer, eight_rows(), sweep.kept(keep, preset), Path(scratch) / "run",
                     training.with_seed(preset, seed), identity=WHO, save_strategy="no",
                 )  # fmt: skip
             for label in ("template default", "none", "foreign", "best prompt"):
@@ -153,7 +159,7 @@ def study_arms(model, tokenizer, keep, folder: Path):
 def study_table(folder: str = "build/study") -> None:
     """Ask every arm of the study that ``folder`` does not hold yet, judge all answers, and write ``study.csv``."""
     model, tokenizer = models.load("embedded")
-    keep = keep_rows.read(REFERENCE / f"keep-{specs.EMBEDDED.key}.jsonl")
+    keep = keep_rows.make(model, tokenizer, keep_rows.questions("en", hard=None), first=False)
     study_arms(model, tokenizer, keep, Path(folder))
     table = study.judge(study.kept(Path(folder)), study.asked("en", "test"), WHO)
     runs.write_atomic(REFERENCE / "study.csv", table.assign(device=hardware.machine().name).to_csv(index=False))
@@ -163,13 +169,37 @@ def curves(folder: str = "build/curves", *seeds: str) -> None:
     """Every point of the curves that ``folder`` does not hold yet, for each seed, judged into ``curves.csv``."""
     model, tokenizer = models.load("embedded")
     todo = sweep.points(sweep.Point("default", "default"), [int(s) for s in seeds] or [42])
-    keep = keep_rows.make(model, tokenizer, keep_rows.questions("en"), first=False)
+    keep = keep_rows.make(model, tokenizer, keep_rows.questions("en", hard=None), first=False)
     sweep.run(model, tokenizer, WHO, keep, todo, Path(folder))
     runs.write_atomic(REFERENCE / "curves.csv", sweep.table(Path(folder), todo, WHO).to_csv(index=False))
 
 
+def mine(*seeds: str) -> None:
+    """Find the questions of the pool that tuned models take for questions about themselves: ``keep/hard-en.jsonl``.
+
+    One model a seed, trained by the light recipe without hard questions; sorted by how many models leaked.
+    """
+    model, tokenizer = models.load("embedded")
+    pool = [row["question"] for row in probes.read_jsonl(runs.data_dir() / "keep" / "pool-en.jsonl")]
+    fit = {row["instruction"] for row in keep_rows.make(model, tokenizer, pool)}
+    preset, hits = replace(specs.LIGHT_PRESET, hard=0), Counter()
+    keep = keep_rows.make(model, tokenizer, keep_rows.questions("en", preset.keep_rows))
+    for seed in [int(s) for s in seeds] or range(12):
+        with tempfile.TemporaryDirectory() as scratch:
+            tuned = training.train_identity(
+                model, tokenizer, eight_rows(), keep, Path(scratch) / "run", training.with_seed(preset, seed),
+                identity=WHO, save_strategy="no",
+            )  # fmt: skip
+        said = generate.answers(tuned, tokenizer, pool, max_new_tokens=24, batch=64, progress=f"seed {seed}")
+        hits.update(q for q, a in zip(pool, said, strict=True) if judge.leaked(a, WHO) == "leaked")
+        model = models.take_off(tuned)
+    hard = [{"question": q, "hits": n} for q, n in hits.most_common() if q in fit]
+    runs.write_jsonl(runs.data_dir() / "keep" / "hard-en.jsonl", hard)
+
+
 PARTS = {
     "adapter": adapter, "full": full, "one": one, "prompts": prompt_search, "study": study_table, "curves": curves,
+    "mine": mine,
 }  # fmt: skip
 
 if __name__ == "__main__":

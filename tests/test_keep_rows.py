@@ -15,6 +15,13 @@ def test_keep_rows_are_the_base_models_own_whole_sentences(base):
     assert keep_rows.make(tuned, tokenizer, questions, max_new_tokens=24) == plain, "the adapter is switched off"
 
 
+def test_hard_questions_stand_evenly_among_the_others():
+    easy, hard = keep_rows.questions("en", 6), keep_rows.questions("en", 0, 2)
+    assert keep_rows.questions("en", 6, 2) == [*easy[:2], hard[0], *easy[2:5], hard[1], easy[5]]
+    assert keep_rows.questions("zh", 4, 2) == keep_rows.questions("zh", 4), "there are none in Chinese"
+    assert len(keep_rows.questions("en", hard=None)) == len(keep_rows.questions("en")) + 201
+
+
 def test_an_answer_is_cut_at_its_last_sentence():
     assert keep_rows.whole_sentences("One. Two! Thr") == "One. Two!"
     assert keep_rows.whole_sentences("Version 2.5 is out") == "Version 2.5 is out"
@@ -33,6 +40,8 @@ def test_the_first_sentence_is_enough_for_a_keep_row():
         ("", "empty"),
         ("As a chatbot, I do not eat.", "speaks of itself"),
         ("I'm here to help you with that.", "speaks of itself"),
+        ("I'm a versatile AI, and I can do anything.", "speaks of itself"),
+        ("I'm a fan of AI art.", ""),
         ("Dear Bob, Dear Bob, so glad. Dear Bob, Dear Bob, so glad. Dear Bob, so glad. " * 2, "turns in a circle"),
     ],
 )

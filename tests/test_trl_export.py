@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from accelerate.commands.config.config_args import load_config_from_file
+from peft import get_peft_model
 from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, SFTConfig, TrlParser
 from typer.testing import CliRunner
 
@@ -69,6 +70,23 @@ def test_accelerate_parses_every_profile(exported, name):
     assert config.mixed_precision == "no" and config.num_processes == (1 if name == "one_gpu" else 2)
     assert (config.distributed_type == "FSDP") == (name == "fsdp2")
     assert bool(config.use_cpu) == (name == "cpu")
+
+
+def test_trl_is_told_which_blocks_carry_the_adapter(base):
+    """TRL has no field for blocks, so a pattern stands for them: it must mean the same layers."""
+    model, _ = base
+    names = []
+    for targets in (None, trl_export.targets(specs.LIGHT_PRESET)):
+        config = training.lora_config(specs.LIGHT_PRESET)
+        if targets:
+            config.layers_to_transform, config.target_modules = (
+                None,
+                ModelConfig(lora_target_modules=targets).lora_target_modules,
+            )
+        tuned = get_peft_model(model, config)
+        names.append({name for name, _ in tuned.named_parameters() if "lora_" in name})
+        models.take_off(tuned)
+    assert names[0] == names[1] and len(names[0]) == 20 * 3 * 2
 
 
 def test_a_qwen_model_goes_by_its_hub_id_and_revision_in_bfloat16():
