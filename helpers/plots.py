@@ -8,6 +8,7 @@ the new figure as pyplot's current one: a notebook shows it at the end of the ce
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
@@ -169,6 +170,26 @@ def recipes(
     ax.minorticks_off()
     ax.set_ylim(-0.03, 1.05)
     ax.legend(frameon=False, fontsize=9)
+
+
+def frontier(table: pd.DataFrame, marked: Mapping[str, str], title: str) -> None:
+    """Every recipe of `results.frontier` as a dot, leak against what was gained; ``marked`` names curves by label."""
+    ax = _axes(
+        title, "leak (share of ordinary answers with the name)", "named itself\n(identity, attack, turn 10)", (8.5, 4)
+    )
+    rest = table[~table["curve"].isin(marked)]
+    ax.plot(
+        rest["leak"], rest["gained"], "o", ms=4, alpha=0.5, color="grey", label="one setting of the default changed"
+    )
+    for i, (curve, label) in enumerate(marked.items()):
+        part = table[table["curve"] == curve]
+        ax.plot(part["leak"], part["gained"], MARKERS[i], ms=7, color=COLOURS[i], label=label)
+    ax.set_xscale("function", functions=(lambda x: np.sqrt(np.maximum(x, 0)), np.square))  # the small ones matter most
+    ax.set_xlim(0, 1.02)
+    ticks = (0, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1)
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.set_ylim(-0.03, 1.05)
+    ax.legend(frameon=False, fontsize=9, loc="lower right")
 
 
 def trade(summary: pd.DataFrame, x: str, y: str, title: str) -> None:

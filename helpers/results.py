@@ -89,6 +89,28 @@ def primary(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame([{**row, "p (Holm)": adjusted[row["measure"]]} for row in found])
 
 
+def lengths(table: pd.DataFrame, system: str = "template default") -> pd.DataFrame:
+    """Words of a greedy ordinary answer for each weights: the mean, and the paired difference from the base model.
+
+    Answers end at their token limit, so long ones count as shorter than they would be, in every arm alike.
+    """
+    part = table[(table["sample"] == 0) & (table["axis"] == "ordinary") & (table["system"] == system)]
+    mean = part.groupby(["weights", "id"], sort=False)["words"].mean().unstack("weights")
+    templates = part.drop_duplicates("id").set_index("id")["template"].loc[mean.index]
+    changed = {w: str(stats.difference(mean[w], mean[BASE], templates)) for w in mean if w != BASE}
+    return pd.DataFrame({"words": mean.mean().round(1), "against the base model": pd.Series(changed)}).fillna("")
+
+
+def frontier(curves: pd.DataFrame) -> pd.DataFrame:
+    """What every recipe of the curves gained, and its price: the mean over its seeds, under the template's own text.
+
+    ``gained`` is the mean of identity, attack and turn 10.
+    """
+    part = curves[curves["system in use"] == "template default"]
+    found = part.groupby(["curve", "x"], sort=False)[["identity", "attack", "turn 10", "leak", "ability"]].mean()
+    return found.assign(gained=found[["identity", "attack", "turn 10"]].mean(axis=1)).reset_index()
+
+
 def merit(shares: Mapping[str, float], base_ability: float) -> float:
     """What recipes and prompts are chosen by on ``dev``: gained identity, less what it cost."""
     gained = (shares["identity"] + shares["attack"] + shares["turn 10"]) / 3
