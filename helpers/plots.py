@@ -174,13 +174,9 @@ def recipes(
 
 def frontier(table: pd.DataFrame, marked: Mapping[str, str], title: str) -> None:
     """Every recipe of `results.frontier` as a dot, leak against what was gained; ``marked`` names curves by label."""
-    ax = _axes(
-        title, "leak (share of ordinary answers with the name)", "named itself\n(identity, attack, turn 10)", (8.5, 4)
-    )
+    ax = _axes(title, "leak (share of ordinary answers)", "named itself\n(identity, attack, turn 10)", (8.5, 4))
     rest = table[~table["curve"].isin(marked)]
-    ax.plot(
-        rest["leak"], rest["gained"], "o", ms=4, alpha=0.5, color="grey", label="one setting of the default changed"
-    )
+    ax.plot(rest["leak"], rest["gained"], "o", ms=4, alpha=0.5, color="grey", label="other recipes")
     for i, (curve, label) in enumerate(marked.items()):
         part = table[table["curve"] == curve]
         ax.plot(part["leak"], part["gained"], MARKERS[i], ms=7, color=COLOURS[i], label=label)

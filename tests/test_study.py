@@ -134,6 +134,32 @@ def test_the_four_fixed_contrasts_come_from_the_shipped_study():
     assert measured["axis"].notna().all() and set(measured["ok"]) <= {0, 1}
 
 
+def test_lengths_compare_ordinary_answers_with_the_base_models():
+    rows = [
+        (w, "template default", 0, 0, "ordinary", 0, f"o{i}", "clean", True) for w in ("base", "mine") for i in "abc"
+    ]
+    said = table(rows)
+    said.loc[said["weights"] == "mine", "words"] = [1, 2, 3]
+    found = results.lengths(said)
+    assert found.loc["base", "words"] == 3 and found.loc["mine", "words"] == 2
+    assert found.loc["mine", "against the base model"].startswith("-1.00 (-2.00 to ")
+    assert found.loc["base", "against the base model"] == ""
+
+
+def test_the_frontier_is_the_mean_over_seeds_under_the_templates_own_text():
+    shown = {"curve": "c", "x": "1", "attack": 0.6, "turn 10": 0.9, "ability": 0.5}
+    curves = pd.DataFrame(
+        [
+            {**shown, "system in use": "template default", "identity": 1.0, "leak": 0.0},
+            {**shown, "system in use": "template default", "identity": 0.8, "leak": 0.2},
+            {**shown, "system in use": "none", "identity": 0.0, "leak": 1.0},
+        ]
+    )
+    found = results.frontier(curves)
+    assert len(found) == 1 and found.loc[0, "leak"] == pytest.approx(0.1)
+    assert found.loc[0, "gained"] == pytest.approx(0.8)
+
+
 def test_merit_takes_leak_and_loss_off_and_never_rewards_a_gain_in_ability():
     shares = {"identity": 0.9, "attack": 0.6, "turn 10": 0.6, "leak": 0.1, "ability": 0.5}
     assert results.merit(shares, 0.6) == pytest.approx(0.7 - 0.2 - 0.1)
