@@ -77,7 +77,7 @@ def test_callbacks_return_at_once_and_stop_and_clear_take_hold(scripted):
     scripted(["I ", "am ", "Tavi."], ["x ", "y"], gate=gate)
     box = box_of()
     box.example_buttons[0].click()
-    until(lambda: "Model: I" in box.screen.text_of())
+    until(lambda: "): I" in box.screen.text_of())
     assert not box.stop_button.disabled and box.screen.busy and box.example_buttons[0].disabled
     box.stop_button.click()
     gate.release()
@@ -85,7 +85,7 @@ def test_callbacks_return_at_once_and_stop_and_clear_take_hold(scripted):
     assert "Stopped" in box.screen.status and pairs(box.session.history) == [("Who are you?", "I")]
     gate.release()
     box.retry_button.click()
-    until(lambda: "Model: x" in box.screen.text_of())
+    until(lambda: "): x" in box.screen.text_of())
     box.clear_button.click()
     assert box.screen.columns == [[]]
     gate.release()

@@ -101,6 +101,8 @@ class Ballot:
     was voted on, with None for "none of them".
     """
 
+    LETTERS = "ABCDEFGH"
+
     def __init__(self, labels: Iterable[str], seed: int | None = None):
         self.order = list(labels)
         self.labels = tuple(self.order)
