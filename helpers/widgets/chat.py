@@ -12,7 +12,7 @@ from helpers.widgets.session import ChatSession
 from helpers.widgets.shell import TalkBox, button, dropdown, row
 
 SYSTEMS = {"the chat template's own": "default", "empty": "empty", "my own:": "own"}
-DECODING = {"greedy": None, "temperature 0.3": 0.3, "temperature 0.7": 0.7, "temperature 1.0": 1.0}
+DECODING = {"greedy": 0.0, "temperature 0.3": 0.3, "temperature 0.7": 0.7, "temperature 1.0": 1.0}
 LENGTHS = (32, 64, 96, 200, 400)
 
 
@@ -36,7 +36,7 @@ class ChatBox(TalkBox):
             session.system or "", placeholder="You are ...", description="My system text", continuous_update=True,
             style={"description_width": "initial"}, layout={"flex": "1 1 14em"},
         )  # fmt: skip
-        self.decoding = dropdown("Decoding", list(DECODING.items()), session.temperature)
+        self.decoding = dropdown("Decoding", list(DECODING.items()), session.temperature or 0.0)
         lengths = sorted({*LENGTHS, session.max_new_tokens})
         self.length = dropdown("Longest answer", [(f"{n} tokens", n) for n in lengths], session.max_new_tokens)
         self.adapter = dropdown("Adapter", [("on", True), ("off: base model", False)], session.adapter)
@@ -47,7 +47,7 @@ class ChatBox(TalkBox):
         # An answer under way was begun with its own settings; these hold from the next one on.
         choice = {"default": None, "empty": "", "own": self.system_text.value}
         self.session.system = choice[self.system_kind.value]
-        self.session.temperature, self.session.max_new_tokens = self.decoding.value, self.length.value
+        self.session.temperature, self.session.max_new_tokens = self.decoding.value or None, self.length.value
         self.session.adapter = self.adapter.value
         self._show_settings()
 

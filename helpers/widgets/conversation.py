@@ -60,7 +60,9 @@ class Conversation(anywidget.AnyWidget):
                 return
             if same < max(len(there), len(entries)):
                 there[same:] = [dict(e) for e in entries[same:]]
-                self.send({"op": "entries", "column": column, "from": same, "entries": [dict(e) for e in entries[same:]]})
+                self.send(
+                    {"op": "entries", "column": column, "from": same, "entries": [dict(e) for e in entries[same:]]}
+                )
 
     def _grow(self, column: int, i: int, entry: Entry) -> bool:
         there = self.columns[column][i]
