@@ -21,6 +21,10 @@ STYLE = """<style>
 .idt-row .widget-dropdown > select { width: auto; }
 .idt-quiet { color: var(--jp-content-font-color1, inherit); font-style: italic; }
 .idt-error { border-left: 3px solid var(--jp-error-color1, #d32f2f); padding-left: .6em; }
+.idt-tokens { white-space: pre-wrap; overflow-wrap: anywhere; font-family: var(--jp-code-font-family, monospace); }
+.idt-trained { color: #000; background: #ffd166; border-bottom: 2px solid #9a6700; }
+.idt-box .widget-upload { width: auto; }
+.idt-box .widget-textarea > textarea { min-height: 3.2em; }
 </style>"""
 
 
@@ -73,3 +77,11 @@ def lines_html(title: str, lines: Sequence[str]) -> str:
     """A short list under a title, announced to screen readers when it appears."""
     items = "".join(f"<li>{escaped(line)}</li>" for line in lines)
     return f'<div role="status"><strong>{escaped(title)}</strong><ul>{items}</ul></div>'
+
+
+def tokens_html(pieces: Sequence[tuple[str, bool]]) -> str:
+    """Tokens in their order, the trained ones in colour and underlined, so that colour is not the only sign."""
+    spans = (f'<span class="{"idt-trained" if on else "idt-read"}">{escaped(text)}</span>' for text, on in pieces)
+    count = sum(on for _, on in pieces)
+    legend = f"{count} of {len(pieces)} tokens are trained (underlined, in colour); the others are only read."
+    return f'<div class="idt-tokens">{"".join(spans)}</div><div>{legend}</div>'

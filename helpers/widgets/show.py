@@ -7,9 +7,13 @@ from collections.abc import Mapping, Sequence
 
 from IPython.display import display
 
+from helpers.identity import Identity
+from helpers.rows import Row
 from helpers.widgets import static
 from helpers.widgets.chat import ChatBox
 from helpers.widgets.compare import CompareBox
+from helpers.widgets.editor import RowEditor, print_table
+from helpers.widgets.table import RowTable
 
 
 def chat_box(
@@ -56,3 +60,17 @@ def compare_box(
         return static.print_compare(model, tokenizer, arms, [*examples, *attacks], max_new_tokens)
     how = {"arms": arms, "examples": examples, "attacks": attacks, "max_new_tokens": max_new_tokens, "blind": blind}
     return display(CompareBox(model, tokenizer, **how))
+
+
+def row_editor(rows: Sequence[Row], who: Identity, model, tokenizer) -> RowTable:
+    """Show the identity and its rows in a table that can be edited; without a browser print them.
+
+    Returns:
+        The `RowTable`: its ``identity`` and ``rows`` are what was made of them by the time they are read.
+    """
+    table = RowTable(rows, who, model, tokenizer)
+    if static.is_static():
+        print_table(table)
+    else:
+        display(RowEditor(table))
+    return table
