@@ -6,14 +6,17 @@ They return None, or the plain thing a notebook goes on with, so that a cell end
 from collections.abc import Mapping, Sequence
 
 from IPython.display import display
+from transformers import TrainerCallback
 
 from helpers.identity import Identity
 from helpers.rows import Row
+from helpers.training import ProgressBar
 from helpers.widgets import static
 from helpers.widgets.chat import ChatBox
 from helpers.widgets.compare import CompareBox
 from helpers.widgets.editor import RowEditor, print_table
 from helpers.widgets.table import RowTable
+from helpers.widgets.training_view import TrainingView
 
 
 def chat_box(
@@ -74,3 +77,17 @@ def row_editor(rows: Sequence[Row], who: Identity, model, tokenizer) -> RowTable
     else:
         display(RowEditor(table))
     return table
+
+
+def training_view() -> TrainerCallback:
+    """Show loss, memory and time left while a training goes on; without a browser it is a progress bar.
+
+    Returns:
+        The callback to give to the trainer.
+    """
+    if static.is_static():
+        print("Loss, memory and time left are drawn here in JupyterLab while training goes on.")
+        return ProgressBar()
+    view = TrainingView()
+    display(view)
+    return view.progress
