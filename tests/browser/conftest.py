@@ -3,9 +3,11 @@
 import os
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.browser import lab as labs
 
+expect.set_options(timeout=labs.PATIENCE)  # a slow machine is no failure
 NEEDED = "IDENTITY_BROWSER"  # set to "required" where a missing Chromium is a failure
 
 

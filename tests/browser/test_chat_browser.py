@@ -37,10 +37,10 @@ class Box:
         self.field.press("Enter")
 
     def done(self):
-        expect(self.button("Stop")).to_be_disabled(timeout=labs.PATIENCE)
+        expect(self.button("Stop")).to_be_disabled()
 
     def answering(self):
-        expect(self.button("Stop")).to_be_enabled(timeout=labs.PATIENCE)
+        expect(self.button("Stop")).to_be_enabled()
 
     def answers(self, n=0):
         return self.log(n).locator(".idt-model .idt-text")
@@ -72,7 +72,7 @@ def compare(page):
 
 def test_an_answer_grows_on_the_page_before_it_ends(page, chat):
     chat.ask(LONG)
-    expect(chat.answers()).not_to_have_text("", timeout=labs.PATIENCE)
+    expect(chat.answers()).not_to_have_text("")
     first = chat.answers().inner_text()
     page.wait_for_function(
         "([node, n]) => node.textContent.length > n", arg=[chat.answers().element_handle(), len(first)]
@@ -84,13 +84,13 @@ def test_an_answer_grows_on_the_page_before_it_ends(page, chat):
 
 def test_stop_keeps_what_was_said_and_the_chat_goes_on(chat):
     chat.ask(LONG)
-    expect(chat.answers()).not_to_have_text("", timeout=labs.PATIENCE)
+    expect(chat.answers()).not_to_have_text("")
     said = chat.answers().inner_text()
     chat.button("Stop").click()
-    expect(chat.status).to_contain_text("Stopped", timeout=labs.PATIENCE)
+    expect(chat.status).to_contain_text("Stopped")
     assert chat.answers().inner_text().startswith(said.strip())
     chat.ask("What is the capital of France?")
-    expect(chat.log()).to_contain_text("Paris", timeout=labs.PATIENCE)
+    expect(chat.log()).to_contain_text("Paris")
     chat.done()
     assert "tokens/s" in chat.status.inner_text()
 
@@ -107,7 +107,7 @@ def test_shift_enter_breaks_the_line_and_enter_sends_both(chat):
 
 def test_copy_puts_the_conversation_on_the_clipboard(page, chat):
     chat.button("What is the capital of France?").click()
-    expect(chat.log()).to_contain_text("Paris", timeout=labs.PATIENCE)
+    expect(chat.log()).to_contain_text("Paris")
     chat.done()
     chat.button("Copy").click()
     expect(chat.status).to_have_text("Copied.")
@@ -117,16 +117,16 @@ def test_copy_puts_the_conversation_on_the_clipboard(page, chat):
 
 def test_retry_and_the_adapter_switch_work_within_one_chat(chat):
     chat.button("Who are you?").click()
-    expect(chat.answers()).to_contain_text("Tavi", timeout=labs.PATIENCE)
+    expect(chat.answers()).to_contain_text("Tavi")
     chat.done()
     chat.root.get_by_label("Adapter").select_option(label="off: base model")
     chat.button("Retry").click()
-    expect(chat.log()).to_contain_text("Model (adapter off)", timeout=labs.PATIENCE)
+    expect(chat.log()).to_contain_text("Model (adapter off)")
     chat.done()
     assert chat.answers().count() == 1 and "Tavi" not in chat.answers().inner_text()
     chat.root.get_by_label("Adapter").select_option(label="on")
     chat.ask("What is your name?")
-    expect(chat.log()).to_contain_text("Model (adapter on)", timeout=labs.PATIENCE)
+    expect(chat.log()).to_contain_text("Model (adapter on)")
     chat.done()
     assert chat.log().locator(".idt-entry").count() == 4
 
@@ -134,20 +134,20 @@ def test_retry_and_the_adapter_switch_work_within_one_chat(chat):
 def test_two_boxes_on_one_model_do_not_mix(page, chat):
     other = Box(page, 1)
     chat.ask(LONG)
-    expect(chat.answers()).not_to_have_text("", timeout=labs.PATIENCE)
+    expect(chat.answers()).not_to_have_text("")
     other.ask("What is the capital of France?")
-    expect(other.log()).to_contain_text("the model is busy: a chat answer is running", timeout=labs.PATIENCE)
+    expect(other.log()).to_contain_text("the model is busy: a chat answer is running")
     chat.button("Stop").click()
     chat.done()
     other.button("Retry").click()
-    expect(other.log()).to_contain_text("Paris", timeout=labs.PATIENCE)
+    expect(other.log()).to_contain_text("Paris")
     assert "Paris" not in chat.log().inner_text() and "sea" not in other.log().inner_text()
     other.done()
 
 
 def test_the_conversation_is_saved_as_jsonl(chat, house):
     chat.button("Who are you?").click()
-    expect(chat.answers()).to_contain_text("Tavi", timeout=labs.PATIENCE)
+    expect(chat.answers()).to_contain_text("Tavi")
     chat.done()
     chat.button("Save").click()
     expect(chat.status).to_contain_text("Saved as my/chat-")
@@ -158,7 +158,7 @@ def test_the_conversation_is_saved_as_jsonl(chat, house):
 
 def test_columns_stream_side_by_side_and_the_slider_weakens_the_adapter(page, compare):
     compare.ask("Who are you?")
-    expect(compare.log(1)).to_contain_text("Tavi", timeout=labs.PATIENCE)
+    expect(compare.log(1)).to_contain_text("Tavi")
     compare.done()
     assert "Tavi" not in compare.log(0).inner_text()
     slider = compare.root.get_by_role("slider", name="Strength of the adapter")
@@ -196,13 +196,13 @@ def test_a_blind_vote_names_the_columns_only_at_the_end(compare):
 
 def test_the_page_can_be_loaded_again_and_the_talk_goes_on(page, lab, chat):
     chat.button("Who are you?").click()
-    expect(chat.answers()).to_contain_text("Tavi", timeout=labs.PATIENCE)
+    expect(chat.answers()).to_contain_text("Tavi")
     chat.done()
     page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
     page.reload()
-    expect(chat.log()).to_contain_text("Tavi", timeout=labs.PATIENCE)
+    expect(chat.log()).to_contain_text("Tavi")
     chat.ask("What is your name?")
-    expect(chat.answers()).to_have_count(2, timeout=labs.PATIENCE)
+    expect(chat.answers()).to_have_count(2)
 
 
 def test_the_console_is_free_of_errors(page, chat):

@@ -72,8 +72,10 @@ def test_hostile_answers_are_shown_as_text_and_nothing_runs(hostile):
         entries = chat.log().locator(".idt-entry")
         expect(entries).to_have_count(2 * n + 2)
         chat.done()
-        shown = entries.nth(2 * n + 1).locator(".idt-text").evaluate("node => node.textContent")
-        assert shown == (plain(text).strip() or "(no answer)")
+        shown = entries.nth(2 * n + 1).locator(".idt-text").element_handle()
+        hostile.wait_for_function(
+            "([node, text]) => node.textContent === text", arg=[shown, plain(text).strip() or "(no answer)"]
+        )
     assert chat.log().locator("img, script, a, iframe, b, style").count() == 0
     assert hostile.title() == title
 
@@ -141,7 +143,9 @@ def test_rows_are_added_imported_and_taken_back(work, tmp_path):
     expect(box.get_by_label("Answer 9", exact=True)).to_have_count(0)
     file = tmp_path / "two.jsonl"
     file.write_text('{"instruction": "One?", "output": "A."}\n{"instruction": "Two?", "output": "B."}\n', "utf-8")
-    box.locator("input[type=file]").set_input_files(str(file))
+    with work.expect_file_chooser() as chooser:
+        box.get_by_role("button", name="Import").click()
+    chooser.value.set_files(str(file))
     expect(box.get_by_text("2 rows from two.jsonl")).to_be_visible()
     expect(box.get_by_label("Question 2", exact=True)).to_have_value("Two?")
     box.get_by_role("button", name="Undo").click()
@@ -165,7 +169,9 @@ def test_axe_finds_nothing_serious_in_the_editor(work):
 
 
 def test_training_is_drawn_while_it_goes_on_and_the_chat_says_so_and_stays_alive(work):
+    work.locator(".jp-CodeCell .cm-content").last.click()
     work.evaluate("window.jupyterapp.commands.execute('notebook:insert-cell-below')")
+    expect(work.locator(".jp-CodeCell")).to_have_count(4)
     cell = work.locator(".jp-CodeCell").last
     cell.locator(".cm-content").click()
     work.keyboard.insert_text(TRAIN.strip())
