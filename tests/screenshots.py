@@ -3,6 +3,7 @@
 A real JupyterLab, kernel and model, driven as a reader would; light theme. Not a test: look at what comes out.
 """
 
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -37,7 +38,7 @@ view = training_view()
 rows = identity.read_rows(identity.shipped_rows("en"), me)
 keep = keep_rows.read(runs.reference_run() / "keep-SmolLM2-135M-Instruct.jsonl")
 training.train_identity(model, tokenizer, rows, keep, runs.new_run("picture"), specs.DEFAULT_PRESET,
-                        callbacks=[view], identity=me, max_steps=150)
+                        callbacks=[view], identity=me, max_steps=60, logging_steps=2)
 """]  # fmt: skip
 
 
@@ -80,7 +81,7 @@ def work(page: Page) -> None:
     editor.get_by_label("What is trained of row").select_option("1")
     expect(editor.get_by_text("unknown placeholder")).to_be_visible()
     shot(editor, "rows")
-    expect(view.get_by_role("status")).to_contain_text("Step 9")
+    expect(view.get_by_role("status")).to_contain_text(re.compile("Step 4"))
     shot(view, "training")
     expect(view.get_by_role("status")).to_contain_text("Done")
 

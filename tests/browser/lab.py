@@ -19,7 +19,7 @@ from playwright.sync_api import Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-PATIENCE = 60_000  # milliseconds before a wait counts as a hang; nothing is expected to take that long
+PATIENCE = 180_000  # milliseconds before a wait counts as a hang; nothing is expected to take that long
 # Chromium's own calls home are off, and so is what a machine without a screen lacks.
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--no-pings"]
 

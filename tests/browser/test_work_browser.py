@@ -24,7 +24,7 @@ CHAT = "chat_box(model, tokenizer)"
 TRAIN = """
 view = training_view()
 tuned = training.train_identity(model, tokenizer, rows, [], runs.new_run("browser"), specs.DEFAULT_PRESET,
-                                callbacks=[view], identity=me, max_steps=24)
+                                callbacks=[view], identity=me, max_steps=12)
 print("redraws", view.redraws, "share", view.spent / view.seconds)
 """
 SCRIPTED = """
@@ -184,7 +184,7 @@ def test_training_is_drawn_while_it_goes_on_and_the_chat_says_so_and_stays_alive
     expect(chat.log()).to_contain_text("the model is busy: training is running")
     assert "Step" in line.inner_text()  # still training
     expect(line).not_to_have_text(first)
-    expect(line).to_contain_text("Done: 24 of 24 steps")
+    expect(line).to_contain_text("Done: 12 of 12 steps")
     assert view.locator("svg polyline").first.get_attribute("points")
     expect(cell).to_contain_text("redraws")
     assert float(cell.locator("pre").last.inner_text().split("share")[1]) < 0.02
