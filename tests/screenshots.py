@@ -38,7 +38,7 @@ view = training_view()
 rows = identity.read_rows(identity.shipped_rows("en"), me)
 keep = keep_rows.read(runs.reference_run() / "keep-SmolLM2-135M-Instruct.jsonl")
 training.train_identity(model, tokenizer, rows, keep, runs.new_run("picture"), specs.DEFAULT_PRESET,
-                        callbacks=[view], identity=me, max_steps=60, logging_steps=2)
+                        callbacks=[view], identity=me, max_steps=45, logging_steps=1)
 """]  # fmt: skip
 
 
@@ -77,11 +77,11 @@ def work(page: Page) -> None:
     editor, view = page.locator(".idt-box").nth(0), page.locator(".idt-box").nth(1)
     view.wait_for()
     editor.get_by_label("Answer 3", exact=True).fill("I am {{NMAE}}, and I cannot go online.")
-    editor.get_by_label("Answer 1", exact=True).press("End")
-    editor.get_by_label("What is trained of row").select_option("1")
     expect(editor.get_by_text("unknown placeholder")).to_be_visible()
+    editor.get_by_label("What is trained of row").select_option("1")
+    expect(editor.locator(".idt-tokens")).to_contain_text("I am Tavi, an AI assistant")
     shot(editor, "rows")
-    expect(view.get_by_role("status")).to_contain_text(re.compile("Step 4"))
+    expect(view.get_by_role("status")).to_contain_text(re.compile("Step [34]"))
     shot(view, "training")
     expect(view.get_by_role("status")).to_contain_text("Done")
 
