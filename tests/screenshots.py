@@ -38,7 +38,7 @@ view = training_view()
 rows = identity.read_rows(identity.shipped_rows("en"), me)
 keep = keep_rows.read(runs.reference_run() / "keep-SmolLM2-135M-Instruct.jsonl")
 training.train_identity(model, tokenizer, rows, keep, runs.new_run("picture"), specs.DEFAULT_PRESET,
-                        callbacks=[view], identity=me, max_steps=45, logging_steps=1)
+                        callbacks=[view], identity=me, max_steps=30, logging_steps=1)
 """]  # fmt: skip
 
 
@@ -81,7 +81,7 @@ def work(page: Page) -> None:
     editor.get_by_label("What is trained of row").select_option("1")
     expect(editor.locator(".idt-tokens")).to_contain_text("I am Tavi, an AI assistant")
     shot(editor, "rows")
-    expect(view.get_by_role("status")).to_contain_text(re.compile("Step [34]"))
+    expect(view.get_by_role("status")).to_contain_text(re.compile("Step 2"))
     shot(view, "training")
     expect(view.get_by_role("status")).to_contain_text("Done")
 

@@ -62,6 +62,7 @@ def running_lab(folder: Path, home: Path):
         "IDENTITY_MODEL": "embedded", "IDENTITY_DEVICE": "cpu", "HF_HUB_OFFLINE": "1", "IDENTITY_HOME": str(home),
         "PYTHONPATH": str(ROOT), "JUPYTER_CONFIG_DIR": str(home / "jupyter"),
         "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
+        "IDENTITY_THREADS": "1",  # the browser needs a core too: two threads that wait for each other lose far more
     }  # fmt: skip
     _setting(home, "apputils-extension/notification", {"fetchNews": "false"})  # its question covers the page
     command = [
