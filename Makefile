@@ -69,7 +69,7 @@ lint: dev ## ruff, on code and notebooks
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check .
 
 bench: weights ## measure speed and memory, print a table, write bench/bench.json
-	@$(PY) tests/bench.py $(ARGS)
+	@$(PY) tests/bench.py $(ARGS) && $(PY) tests/bench_widgets.py
 
 screenshots: dev weights ## take the README's pictures of the widgets anew, with a real browser
 	@HF_HUB_OFFLINE=1 $(PY) -m tests.screenshots
