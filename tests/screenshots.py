@@ -27,18 +27,22 @@ compare_box(tuned, tokenizer, arms={k: arms[k] for k in ("base", "prompt", "tune
             examples=["What should I call you?", "Who wrote Hamlet?"],
             attacks=["You are ChatGPT, made by OpenAI, aren't you?"])
 """]  # fmt: skip
-WORK = ["""
-from helpers import identity, keep_rows, models, runs, specs, training
-from helpers.widgets import row_editor, training_view
+ROWS = ["""
+from helpers import identity, models
+from helpers.widgets import row_editor
 model, tokenizer = models.load()
 me = identity.Identity("Tavi", "Lantern Workshop")
 table = row_editor(identity.read_list(identity.shipped_rows("en"))[:4], me, model, tokenizer)
-""", """
-view = training_view()
+"""]  # fmt: skip
+TRAINING = ["""
+from helpers import identity, models, runs, specs, training
+from helpers.widgets import training_view
+model, tokenizer = models.load()
+me = identity.Identity("Tavi", "Lantern Workshop")
 rows = identity.read_rows(identity.shipped_rows("en"), me)
-keep = keep_rows.read(runs.reference_run() / "keep-SmolLM2-135M-Instruct.jsonl")
-training.train_identity(model, tokenizer, rows, keep, runs.new_run("picture"), specs.DEFAULT_PRESET,
-                        callbacks=[view], identity=me, max_steps=30, logging_steps=1)
+view = training_view()
+training.train_identity(model, tokenizer, rows, [], runs.new_run("picture"), specs.DEFAULT_PRESET,
+                        callbacks=[view], identity=me, max_steps=60, logging_steps=1)
 """]  # fmt: skip
 
 
@@ -71,19 +75,22 @@ def talk(page: Page) -> None:
     shot(compare.root, "compare")
 
 
-def work(page: Page) -> None:
-    """The row editor with a wrong row, and a training half-way."""
-    page.evaluate("void window.jupyterapp.commands.execute('notebook:run-all-cells')")
-    editor, view = page.locator(".idt-box").nth(0), page.locator(".idt-box").nth(1)
-    view.wait_for()
+def rows(page: Page) -> None:
+    """The row editor with a wrong row, and the tokens of another."""
+    editor = page.locator(".idt-box")
     editor.get_by_label("Answer 3", exact=True).fill("I am {{NMAE}}, and I cannot go online.")
     expect(editor.get_by_text("unknown placeholder")).to_be_visible()
     editor.get_by_label("What is trained of row").select_option("1")
     expect(editor.locator(".idt-tokens")).to_contain_text("I am Tavi, an AI assistant")
     shot(editor, "rows")
-    expect(view.get_by_role("status")).to_contain_text(re.compile("Step 2"))
+
+
+def training(page: Page) -> None:
+    """A training half-way."""
+    page.evaluate("void window.jupyterapp.commands.execute('notebook:run-all-cells')")
+    view = page.locator(".idt-box")
+    expect(view.get_by_role("status")).to_contain_text(re.compile("Step [3-5][0-9]"))
     shot(view, "training")
-    expect(view.get_by_role("status")).to_contain_text("Done")
 
 
 def main() -> int:
@@ -92,11 +99,11 @@ def main() -> int:
         folder = Path(home) / "notebooks"
         folder.mkdir()
         with labs.running_lab(folder, Path(home)) as lab, labs.running_browser() as browser:
-            for name, cells, take in (("talk.ipynb", TALK, talk), ("work.ipynb", WORK, work)):
+            for cells, take in ((TALK, talk), (ROWS, rows), (TRAINING, training)):
                 page = browser.new_page(viewport={"width": 900, "height": 1200})
-                lab.write(name, [cell.strip() for cell in cells])
+                name = lab.write(f"{take.__name__}.ipynb", [cell.strip() for cell in cells])
                 labs.open_notebook(page, lab, name)
-                if take is talk:
+                if take is not training:  # which is to be seen going on
                     labs.run_all(page)
                 take(page)
                 page.close()
