@@ -17,7 +17,7 @@ from transformers import (
     TextIteratorStreamer,
 )
 
-from helpers.models import adapter_off, model_lock
+from helpers.models import adapter_off, adapter_scaled, base_of, model_lock
 
 Messages = list[dict[str, str]]
 TOKENS_AT_ONCE = {"cpu": 2048, "cuda": 32768, "mps": 2048}  # prompt tokens in a batch
@@ -145,6 +145,28 @@ class _StopWhen(StoppingCriteria):
         return torch.full((input_ids.shape[0],), self.event.is_set(), device=input_ids.device, dtype=torch.bool)
 
 
+class _Stopped(Exception):
+    """The reader no longer wants the answer."""
+
+
+@contextlib.contextmanager
+def _as_asked(model, adapter: bool, strength: float, stop: threading.Event) -> Iterator[None]:
+    # A stopping criterion is heard once a token, but reading a long prompt takes seconds before the first: so every
+    # linear layer looks, too. Only this thread's passes go by the event; nobody else has the model meanwhile.
+    def look(*_) -> None:
+        if stop.is_set():
+            raise _Stopped
+
+    layers = [m for m in base_of(model).modules() if isinstance(m, torch.nn.Linear)]
+    hooks = [layer.register_forward_pre_hook(look) for layer in layers]
+    try:
+        with adapter_off(model, not adapter), adapter_scaled(model, strength):
+            yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 def stream(
     model,
     tokenizer: PreTrainedTokenizerBase,
@@ -156,11 +178,12 @@ def stream(
     temperature: float | None = None,
     stop: threading.Event | None = None,
     wait: bool = True,
+    strength: float = 1.0,
 ) -> Iterator[str]:
-    """Answer one conversation piece by piece. Set ``stop`` (or leave the loop) to end it at the next token.
+    """Answer one conversation piece by piece. Set ``stop`` (or leave the loop) to end it at the next layer.
 
     Generation runs in a thread of its own; an exception there is raised here, where the text is read. That thread
-    takes the model's lock: do not hold it around this.
+    takes the model's lock: do not hold it around this. ``strength`` scales the adapter, for this answer alone.
 
     Raises:
         BusyError: at once, if the model is in use and ``wait`` is False.
@@ -173,9 +196,11 @@ def stream(
 
     def work() -> None:
         try:
-            with model_lock(model, "a chat answer", wait), adapter_off(model, not adapter), torch.no_grad():
+            with model_lock(model, "a chat answer", wait), _as_asked(model, adapter, strength, stop), torch.no_grad():
                 criteria = StoppingCriteriaList([_StopWhen(stop)])
                 model.generate(**inputs, generation_config=config, streamer=streamer, stopping_criteria=criteria)
+        except _Stopped:
+            streamer.end()
         except BaseException as e:
             failure.append(e)
             streamer.end()

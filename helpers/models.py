@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 from peft import PeftConfig, PeftModel
+from peft.helpers import rescale_adapter_scale
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -224,6 +225,16 @@ def adapter_off(model: torch.nn.Module, off: bool = True) -> Iterator[None]:
     """Within the block the model answers as the base model (if ``off`` and it carries an adapter). Hold the lock."""
     if off and isinstance(model, PeftModel):
         with model.disable_adapter():
+            yield
+    else:
+        yield
+
+
+@contextlib.contextmanager
+def adapter_scaled(model: torch.nn.Module, strength: float = 1.0) -> Iterator[None]:
+    """Within the block the adapter counts ``strength`` times as much as it was trained to (0 to 1.5). Hold the lock."""
+    if strength != 1.0 and isinstance(model, PeftModel):
+        with rescale_adapter_scale(model, strength):
             yield
     else:
         yield

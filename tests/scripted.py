@@ -10,6 +10,7 @@ from helpers.widgets.session import ChatSession
 HOSTILE = {
     "image": "<img src=x onerror=\"document.title='owned'\">",
     "script": "</div></style><script>alert('x')</script>",
+    "links": "[x](javascript:alert(1)) <a href='javascript:alert(1)'>x</a> <iframe src='javascript:alert(1)'>",
     "quotes": "\" onmouseover='alert(1)' x=`",
     "entity": "&lt;b&gt; &amp; &#60;script&#62;",
     "long": "a" * 10_000,

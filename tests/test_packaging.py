@@ -3,6 +3,7 @@
 Conda and Binder are not run here: their files are parsed and compared, no more.
 """
 
+import functools
 import importlib.metadata
 import os
 import re
@@ -141,6 +142,24 @@ def test_binder_installs_the_project_and_its_weights():
 
 def test_ci_calls_the_test_command():
     assert re.search(r"^stage \S+ make test\b", (ROOT / ".ci/run").read_text(encoding="utf-8"), re.M)
+
+
+def test_ci_refuses_to_pass_without_a_browser():
+    text = (ROOT / ".ci/run").read_text(encoding="utf-8")
+    assert "export IDENTITY_BROWSER=required" in text and "debian chromium" in text
+    command = [sys.executable, "-m", "pytest", "tests/browser", "--collect-only", "-q"]
+    without = {**os.environ, "CHROMIUM": "no-such-browser"}
+    run = functools.partial(subprocess.run, command, cwd=ROOT, capture_output=True, text=True)
+    refused = run(env={**without, "IDENTITY_BROWSER": "required"})
+    assert refused.returncode and "no Chromium was found" in refused.stdout + refused.stderr
+    assert run(env={**without, "IDENTITY_BROWSER": ""}).returncode == 0
+
+
+def test_the_script_and_the_style_of_the_widgets_are_packaged():
+    packaged = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    patterns = packaged["package-data"]["helpers.widgets"]
+    other = [p for p in (ROOT / "helpers/widgets").iterdir() if p.is_file() and p.suffix != ".py"]
+    assert other and all(any(p.match(pattern) for pattern in patterns) for p in other)
 
 
 def make(*words: str) -> subprocess.CompletedProcess:

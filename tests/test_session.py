@@ -2,13 +2,16 @@
 
 import ast
 import inspect
+import json
+import threading
 import time
 
 import pytest
 
-from helpers.errors import AdapterError, BusyError, HelpersError
-from helpers.widgets import render, session
-from helpers.widgets.session import ChatSession, CompareSession, pairs
+from helpers import generate
+from helpers.errors import BusyError, HelpersError
+from helpers.widgets import arms, render, session
+from helpers.widgets.session import ChatSession, pairs
 from tests.scripted import HOSTILE, WordTokenizer, fake_model
 
 
@@ -138,40 +141,6 @@ def test_an_answer_cut_at_the_limit_says_so(chat, scripted):
     assert not chat.note
 
 
-def test_arms_answer_in_turn_and_keep_their_own_conversations(scripted):
-    script = scripted(["A"], ["B"], ["C"], ["D"])
-    both = CompareSession(fake_model(), WordTokenizer())
-    assert list(both.ask("q")) == [("base", "A"), ("tuned", "B")]
-    list(both.ask("r"))
-    assert [c["adapter"] for c in script.calls] == [False, True] * 2
-    assert [m["content"] for m in script.calls[3]["messages"]] == ["q", "B", "r"]
-
-
-def test_stop_skips_the_arms_to_come_and_failures_name_their_arm(scripted):
-    both = CompareSession(fake_model(), WordTokenizer(), {"x": {"system": "a"}, "y": {"system": "b"}})
-    scripted(["I ", "am"], [BusyError("busy", "wait")], ["B"])
-    pieces = both.ask("q")
-    next(pieces)
-    both.stop()
-    assert list(pieces) == [] and both.stopped
-    assert pairs(both.arms["x"].history) == [("q", "I")] and pairs(both.arms["y"].history) == [("q", None)]
-    assert list(both.ask("r")) == [("y", "B")]
-    assert both.error == "x: busy. What to do: wait."
-
-
-@pytest.mark.parametrize(
-    ("arms", "kind", "words"),
-    [
-        (None, AdapterError, "no adapter"),
-        ({}, HelpersError, "no arm"),
-        ({"x": {"systm": "a"}}, HelpersError, "'systm'"),
-    ],
-)
-def test_arms_that_cannot_differ_are_refused_with_the_cure(arms, kind, words):
-    with pytest.raises(kind, match=words):
-        CompareSession(None, WordTokenizer(), arms)
-
-
 def test_plain_text_cannot_steer_a_terminal(chat, scripted):
     scripted([HOSTILE["controls"] + HOSTILE["right-to-left"]])
     list(chat.ask("q"))
@@ -179,8 +148,8 @@ def test_plain_text_cannot_steer_a_terminal(chat, scripted):
     assert "مرحبا" in chat.transcript()
 
 
-def test_session_and_render_need_no_widgets():
-    for module in (session, render):
+def test_the_plain_rooms_need_no_widgets():
+    for module in (session, arms, render):
         imports = [
             n for n in ast.walk(ast.parse(inspect.getsource(module))) if isinstance(n, ast.Import | ast.ImportFrom)
         ]
@@ -198,3 +167,48 @@ def test_stop_takes_hold_quickly_and_keeps_the_text(embedded):
     [(_, answer)] = pairs(talk.history)
     assert talk.stopped and 3 <= len(answer.split()) < 50
     assert "".join(talk.ask("What is the capital of France?"))  # and the model is free again
+
+
+def test_stop_also_ends_the_reading_of_a_long_prompt(embedded):
+    # Reading 1,900 tokens takes seconds, and no token is made meanwhile: a layer must notice.
+    talk = ChatSession(*embedded, max_new_tokens=100)
+    began = time.monotonic()
+    list(talk.ask("the sea " * 900))
+    whole = time.monotonic() - began  # reading and answering
+    talk.clear()
+    pieces = talk.ask("the sea " * 900)
+    stopper = threading.Timer(0.2, talk.stop)
+    stopper.start()
+    began = time.monotonic()
+    assert list(pieces) == []
+    assert talk.stopped and not talk.error and time.monotonic() - began < whole / 2
+    assert not any(m._forward_pre_hooks for m in embedded[0].modules())
+    assert generate.answers(*embedded, ["What is the capital of France?"], max_new_tokens=8)[0]
+
+
+def test_every_answer_carries_what_it_was_made_by_and_the_conversation_can_be_saved(chat, scripted, tmp_path):
+    scripted(["one"], ["\x1b[31mtwo\ud800"])
+    list(chat.ask("first"))
+    chat.adapter, chat.temperature = False, 0.7
+    list(chat.ask("second"))
+    lines = [json.loads(line) for line in chat.save(tmp_path / "chat.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [(t["role"], t.get("adapter"), t.get("temperature")) for t in lines] == [
+        ("user", None, None), ("assistant", True, None), ("user", None, None), ("assistant", False, 0.7),
+    ]  # fmt: skip
+    assert [t["content"] for t in lines] == ["first", "one", "second", "\ufffd[31mtwo\ufffd"]
+    chat.clear()
+    with pytest.raises(HelpersError, match="nothing was said"):
+        chat.save(tmp_path / "chat.jsonl")
+    assert len((tmp_path / "chat.jsonl").read_text(encoding="utf-8").splitlines()) == 4
+
+
+def test_the_speed_is_tokens_over_the_time_they_took(chat, scripted):
+    def slow():
+        time.sleep(0.2)
+        yield "one two three four"
+
+    scripted(slow(), [BusyError("busy", "wait")])
+    list(chat.ask("q"))
+    assert 0 < chat.speed <= 4 / 0.2
+    list(chat.ask("again"))
+    assert chat.speed == 0

@@ -1,31 +1,66 @@
-"""Conversations as HTML, escaped: what model and reader said is shown as text and never rendered.
+"""What was said as entries for a screen, and HTML for the little that is not a conversation, escaped.
 
-Strings in, strings out: no widgets here.
+Plain data and strings: no widgets here. `helpers.widgets.conversation` shows entries as text, never as markup.
 """
 
 import html
 from collections.abc import Sequence
 
-from helpers.widgets.session import Turn, pairs, plain
+from helpers.widgets.session import ChatSession, Turn, pairs, plain
 
-# JupyterLab's own colours, so that the boxes follow its light and dark themes; elsewhere the page's text colour.
-# column-reverse keeps a scrolled box at its end while text streams in.
+Entry = dict[str, str]
+
+# JupyterLab's own colours, so that everything follows its light and dark themes; elsewhere the page's text colour.
 STYLE = """<style>
 .idt-box { border: 1px solid var(--jp-border-color1, #8888); border-radius: 4px; padding: 8px; overflow: hidden; }
 .idt-box .widget-button { width: auto; max-width: 100%; }
-.idt-screen { max-height: 26em; overflow-y: auto; display: flex; flex-direction: column-reverse; }
-.idt-screen > .widget-html { flex: 0 0 auto; width: auto; margin: 0; }
 .idt-box .widget-html-content { line-height: 1.5; color: var(--jp-content-font-color1, inherit); }
-.idt-row, .idt-columns { display: flex; flex-flow: row wrap; align-items: center; }
-.idt-columns { align-items: flex-start; gap: 8px; }
-.idt-column { flex: 1 1 18em; min-width: 0; }
-.idt-turn { margin: 0 0 .6em 0; padding: .3em .6em; border-left: 3px solid var(--jp-border-color1, #8888); }
-.idt-model { border-left-color: var(--jp-brand-color1, #1976d2); background: var(--jp-layout-color2, transparent); }
-.idt-who { font-weight: bold; }
-.idt-text { white-space: pre-wrap; overflow-wrap: anywhere; }
-.idt-quiet { color: var(--jp-content-font-color2, inherit); font-style: italic; }
+.idt-row { display: flex; flex-flow: row wrap; align-items: center; }
+.idt-row > .widget-inline-hbox { width: auto; flex: 0 1 auto; }
+.idt-row .widget-label { width: auto; }
+.idt-row .widget-dropdown > select { width: auto; }
+.idt-quiet { color: var(--jp-content-font-color1, inherit); font-style: italic; }
 .idt-error { border-left: 3px solid var(--jp-error-color1, #d32f2f); padding-left: .6em; }
+.idt-tokens { white-space: pre-wrap; overflow-wrap: anywhere; font-family: var(--jp-code-font-family, monospace); }
+.idt-trained { color: #000; background: #ffd166; border-bottom: 2px solid #9a6700; }
+.idt-box .widget-upload { width: auto; }
+.idt-box .widget-textarea > textarea { min-height: 3.2em; }
 </style>"""
+
+
+def entry(kind: str, who: str, text: str) -> Entry:
+    """One thing on the screen; ``kind`` is ``you``, ``model``, ``quiet`` or ``error`` and decides its colours."""
+    return {"kind": kind, "who": plain(who), "text": plain(text)}
+
+
+def entries(session: ChatSession, name: str = "Model", tell_adapter: bool = False) -> list[Entry]:
+    """The conversation as entries: question and answer in turn, a mark for an answer to come, and what went wrong.
+
+    Args:
+        tell_adapter: say beside each answer whether the adapter was on, for a chat in which it may change.
+    """
+    found, said = [], pairs(session.history)
+    made = _makers(session.history)
+    for i, (question, answer) in enumerate(said):
+        found.append(entry("you", "You", question))
+        maker = made[i] or session.settings()
+        who = f"{name} ({'adapter on' if maker.get('adapter') else 'adapter off'})" if tell_adapter else name
+        last = session.answering and i == len(said) - 1
+        found.append(entry("model", who, answer) if answer else entry("quiet", who, "…" if last else "(no answer)"))
+    if session.error:
+        found.append(entry("error", "", session.error))
+    return found
+
+
+def _makers(history: Sequence[Turn]) -> list[Turn | None]:
+    # The answer's turn, with the settings it was made by, for each question.
+    found: list[Turn | None] = []
+    for turn in history:
+        if turn["role"] == "user":
+            found.append(None)
+        elif found:
+            found[-1] = turn
+    return found
 
 
 def escaped(text: str) -> str:
@@ -33,29 +68,20 @@ def escaped(text: str) -> str:
     return html.escape(plain(text), quote=True)
 
 
-def turns_html(history: Sequence[Turn], running: bool = False, name: str = "Model") -> str:
-    """A conversation as HTML in which everything said is escaped; ``running`` marks an answer still to come."""
-    blocks, said = [], pairs(history)
-    for i, (question, answer) in enumerate(said):
-        waiting = "…" if running and i == len(said) - 1 else "(no answer)"
-        blocks.append(_turn_html("You", question, "idt-turn"))
-        blocks.append(_turn_html(name, answer or "", "idt-turn idt-model", waiting))
-    return "".join(blocks) or '<div class="idt-quiet">Nothing was asked yet.</div>'
-
-
-def _turn_html(who: str, text: str, css: str, otherwise: str = "") -> str:
-    quiet = "" if text else " idt-quiet"
-    return (
-        f'<div class="{css}"><div class="idt-who">{escaped(who)}</div>'
-        f'<div class="idt-text{quiet}" dir="auto">{escaped(text or otherwise)}</div></div>'
-    )
-
-
 def status_html(text: str, error: bool = False) -> str:
     """A status line; ``error`` marks it as one that needs the reader."""
     return f'<div class="{"idt-error" if error else "idt-quiet"}" role="status">{escaped(text)}</div>'
 
 
-def heading_html(text: str) -> str:
-    """The heading of a column."""
-    return f'<div class="idt-who">{escaped(text)}</div>'
+def lines_html(title: str, lines: Sequence[str]) -> str:
+    """A short list under a title, announced to screen readers when it appears."""
+    items = "".join(f"<li>{escaped(line)}</li>" for line in lines)
+    return f'<div role="status"><strong>{escaped(title)}</strong><ul>{items}</ul></div>'
+
+
+def tokens_html(pieces: Sequence[tuple[str, bool]]) -> str:
+    """Tokens in their order, the trained ones in colour and underlined, so that colour is not the only sign."""
+    spans = (f'<span class="{"idt-trained" if on else "idt-read"}">{escaped(text)}</span>' for text, on in pieces)
+    count = sum(on for _, on in pieces)
+    legend = f"{count} of {len(pieces)} tokens are trained (underlined, in colour); the others are only read."
+    return f'<div class="idt-tokens">{"".join(spans)}</div><div>{legend}</div>'

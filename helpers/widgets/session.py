@@ -1,27 +1,27 @@
-"""A conversation with a model, and several side by side, as plain classes: what was said, and how to go on.
+"""A conversation with a model as a plain class: what was said, and how to go on.
 
-No widgets here and no browser: `helpers.widgets.boxes` shows these, and tests and a terminal can drive them too.
+No widgets here and no browser: `helpers.widgets.chat` shows it, and tests and a terminal can drive it too.
 """
 
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from helpers import generate
-from helpers.errors import AdapterError, HelpersError
+from helpers import generate, runs
+from helpers.errors import HelpersError
 from helpers.models import context_length
 
-Turn = dict[str, str]
+Turn = dict[str, Any]
 
 # What is sent at most, in tokens. The models take more, but 4,000 tokens cost the embedded one 21 CPU seconds before
 # the first word (measured), and Stop cannot cut that short.
 MOST_TOKENS = 2048
 
 UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-
-ARMS: dict[str, dict[str, Any]] = {"base": {"adapter": False}, "tuned": {"adapter": True}}
 
 
 def pairs(history: Sequence[Turn]) -> list[tuple[str, str | None]]:
@@ -61,10 +61,13 @@ class ChatSession:
         adapter: False answers with the base model under the adapter.
         max_new_tokens: the longest answer, in tokens.
         temperature: None for greedy decoding.
+        strength: how much the adapter counts, 1 being as trained.
 
-    ``history`` holds ``{"role", "content"}`` turns, ``error`` why the last answer failed (empty if it did not),
-    ``stopped`` whether it was cut short by `stop`, ``note`` what else a reader should know about it, and ``answering``
-    whether an answer is under way or about to be read.
+    All but the model may be changed between two questions: each answer is made by what stands there when it is asked
+    for. ``history`` holds ``{"role", "content"}`` turns, an answer's with its settings beside them; ``error`` why the
+    last answer failed (empty if it did not), ``stopped`` whether it was cut short by `stop`, ``note`` what else a
+    reader should know about it, ``speed`` its tokens a second, the reading of the question included (0 for no answer),
+    and ``answering`` whether an answer is under way or about to be read.
     """
 
     model: Any
@@ -73,9 +76,11 @@ class ChatSession:
     adapter: bool = True
     max_new_tokens: int = 96
     temperature: float | None = None
+    strength: float = 1.0
     history: list[Turn] = field(default_factory=list)
     error: str = ""
     note: str = ""
+    speed: float = 0.0
     stopped: bool = False
     answering: bool = False
     _stop: threading.Event = field(default_factory=threading.Event, repr=False)
@@ -109,7 +114,7 @@ class ChatSession:
         """Forget the conversation, ending an answer that is under way."""
         self._stop.set()
         self.history = []  # a new list: an answer still ending writes into the old one
-        self.error, self.note, self.stopped, self.answering = "", "", False, False
+        self._forget(answering=False)
 
     def transcript(self, you: str = "You", model: str = "Model") -> str:
         """The conversation as plain text, a turn a line."""
@@ -118,15 +123,29 @@ class ChatSession:
             lines += [f"{you}: {plain(question)}", f"{model}: {plain(answer) if answer else '(no answer)'}"]
         return "\n".join(lines)
 
+    def settings(self) -> dict[str, Any]:
+        """What the next answer is made by, as keywords of `generate.stream`."""
+        names = ("system", "adapter", "max_new_tokens", "temperature", "strength")
+        return {name: getattr(self, name) for name in names}
+
+    def save(self, path: Path | str) -> Path:
+        """Write the history as JSONL, a turn a line, atomically; raises `HelpersError` if nothing was said yet."""
+        if not self.history:
+            raise HelpersError("nothing was said yet, so there is nothing to save", "ask a question first")
+        return runs.write_jsonl(path, [{**turn, "content": plain(turn["content"])} for turn in self.history])
+
     def _begin(self, former: list[Turn]) -> Iterator[str]:
         # A new event for each answer, made before its thread starts, so that an early Stop is not lost.
         self._stop = threading.Event()
-        self.error, self.note, self.stopped, self.answering = "", "", False, True
+        self._forget(answering=True)
         return self._answer(self.history, former, self._stop)
 
+    def _forget(self, answering: bool) -> None:
+        self.error, self.note, self.speed, self.stopped, self.answering = "", "", 0.0, False, answering
+
     def _answer(self, history: list[Turn], former: list[Turn], stop: threading.Event) -> Iterator[str]:
-        turn = {"role": "assistant", "content": ""}
-        error, said = "", []
+        turn = {"role": "assistant", "content": "", **self.settings()}
+        error, said, began = "", [], time.monotonic()
         try:
             if not stop.is_set():
                 for piece in self._stream(history, stop):
@@ -143,15 +162,11 @@ class ChatSession:
                 history[:] = [t for t in history if t is not turn] + former
             if self.history is history:  # not cleared meanwhile
                 self.error, self.answering = error, False
-                if not error and self._at_limit(turn["content"]):
-                    self.note += f"The answer was cut at {self.max_new_tokens} tokens (max_new_tokens). "
+                self._measure(turn["content"], time.monotonic() - began)
 
     def _stream(self, history: list[Turn], stop: threading.Event) -> Iterator[str]:
-        how = {"max_new_tokens": self.max_new_tokens, "temperature": self.temperature, "stop": stop, "wait": False}
-        messages = self._fitting(history)
-        yield from generate.stream(
-            self.model, self.tokenizer, messages, system=self.system, adapter=self.adapter, **how
-        )
+        how = {**self.settings(), "stop": stop, "wait": False}
+        yield from generate.stream(self.model, self.tokenizer, self._fitting(history), **how)
 
     def _fitting(self, history: list[Turn]) -> list[Turn]:
         """The turns to send: answered questions and the new one, without the oldest where all are too long."""
@@ -176,73 +191,12 @@ class ChatSession:
     def _count(self, text: str) -> int:
         return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def _at_limit(self, answer: str) -> bool:
-        return not self.stopped and bool(answer) and self._count(answer) >= self.max_new_tokens
+    def _measure(self, answer: str, seconds: float) -> None:
+        tokens = self._count(answer) if answer else 0
+        self.speed = tokens / seconds if seconds else 0.0
+        if tokens >= self.max_new_tokens and not (self.stopped or self.error):
+            self.note += f"The answer was cut at {self.max_new_tokens} tokens (max_new_tokens). "
 
 
 def _turn(role: str, content: str) -> Turn:
     return {"role": role, "content": content}
-
-
-class CompareSession:
-    """The same questions put to several arms of one model, one after the other; each arm keeps its own conversation.
-
-    Args:
-        arms: label -> settings of `ChatSession` (``system``, ``adapter``); None for base against tuned.
-
-    Raises:
-        AdapterError: ``arms`` is None and the model has no adapter, so that both would answer alike.
-        HelpersError: no arm, or a setting that does not exist.
-    """
-
-    def __init__(self, model, tokenizer, arms: Mapping[str, Mapping] | None = None, max_new_tokens: int = 64):
-        if arms is None and not hasattr(model, "disable_adapter"):
-            cure = "load one with models.load_adapter(model, RUN), or give arms that differ in their system text"
-            raise AdapterError("the model carries no adapter, so base and tuned would answer alike", cure)
-        arms = ARMS if arms is None else arms
-        wrong = sorted({key for arm in arms.values() for key in arm} - {"system", "adapter"})
-        if wrong or not arms:
-            what = f"arms know no {wrong[0]!r}" if wrong else "there is no arm to compare"
-            raise HelpersError(what, 'write them like {"prompt": {"system": "You are Tavi.", "adapter": False}}')
-        self.arms = {
-            str(label): ChatSession(model, tokenizer, max_new_tokens=max_new_tokens, **arm)
-            for label, arm in arms.items()
-        }
-
-    def ask(self, text: str) -> Iterator[tuple[str, str]]:
-        """Put ``text`` to every arm and return an iterator over (label, piece); failures as in `ChatSession.ask`."""
-        return self._in_turn({label: session.ask(text) for label, session in self.arms.items()})
-
-    def _in_turn(self, answers: dict[str, Iterator[str]]) -> Iterator[tuple[str, str]]:
-        try:
-            for label, pieces in answers.items():
-                for piece in pieces:
-                    yield label, piece
-        finally:  # the reader may have left before the later arms began
-            for session in self.arms.values():
-                session.answering = False
-
-    def stop(self) -> None:
-        """End the answer under way and skip the arms that are still to come; what was said is kept."""
-        for session in self.arms.values():
-            session.stop()
-
-    def clear(self) -> None:
-        """Forget all conversations, ending an answer that is under way."""
-        for session in self.arms.values():
-            session.clear()
-
-    @property
-    def stopped(self) -> bool:
-        """Whether the last question was cut short by `stop`."""
-        return any(session.stopped for session in self.arms.values())
-
-    @property
-    def error(self) -> str:
-        """What went wrong in the last question, by arm; empty if nothing did."""
-        return " ".join(f"{label}: {s.error}." for label, s in self.arms.items() if s.error)
-
-    @property
-    def note(self) -> str:
-        """What else a reader should know about the last answers, by arm."""
-        return " ".join(f"{label}: {s.note}" for label, s in self.arms.items() if s.note)
