@@ -35,4 +35,6 @@ class TrainingView(widgets.VBox):
         loss = line_chart("Loss (nats a token)", progress.losses, last, "#d55e00", "nats")
         used = line_chart("Memory in use (MiB)", mib, last, "#0072b2", "MiB")
         self.charts.value = f'<div class="idt-charts">{loss}{used}</div>'
-        self.line.value = status_html(progress.line())
+        line = status_html(progress.line())
+        # A screen reader is to speak the end, not every second before it.
+        self.line.value = line if progress.state == "done" else line.replace("<div ", '<div aria-live="off" ', 1)
