@@ -94,7 +94,7 @@ def run(
     epilog=_examples(
         'train data/identity/en.json --out runs/mine --name Tavi --developer "Lantern Workshop"',
         "train my/identity.json --out runs/mine --keep my/keep-SmolLM2-135M-Instruct.jsonl --seed 7",
-        'train data/identity/en.json --out runs/quick --name Tavi --developer "Lantern Workshop" --light',
+        'train data/identity/en.json --out runs/cautious --name Tavi --developer "Lantern Workshop" --cautious',
         "train my/identity.json --out runs/mine --resume",
         'train data/identity/en.json --to-trl trl-run --name Tavi --developer "Lantern Workshop"',
     )
@@ -109,7 +109,7 @@ def train(
     developer: Annotated[str | None, typer.Option(help="Fills {{DEVELOPER}} in the rows.")] = None,
     keep: Annotated[str | None, typer.Option(help="A file of keep rows, or none; by default they are made.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Another seed than the recipe's.")] = None,
-    light: Annotated[bool, typer.Option("--light", help="A third of the steps; it holds less well.")] = False,
+    cautious: Annotated[bool, typer.Option("--cautious", help="Leaks less, and names itself less often.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run and its own rows.")] = False,
     to_trl: Annotated[
         Path | None, typer.Option(help="Train nothing: write a folder, new or empty, that TRL's own trl sft runs.")
@@ -122,7 +122,7 @@ def train(
         raise typer.BadParameter("--resume goes with --out; --to-trl trains nothing")
     from helpers import recipe, trl_export
 
-    request = recipe.Request(rows, model, name, developer, keep, seed, light)
+    request = recipe.Request(rows, model, name, developer, keep, seed, cautious)
     if to_trl:
         typer.echo(f"Written; nothing was trained. How to go on: {trl_export.export(request, to_trl, typer.echo)}")
         return

@@ -23,7 +23,7 @@ REQUEST = "request.json"
 class Request:
     """What to train. ``keep`` is a file of keep rows, ``"none"``, or None for the shipped questions.
 
-    ``light`` takes `specs.LIGHT_PRESET` instead of the default recipe.
+    ``cautious`` takes `specs.CAUTIOUS_PRESET` instead of the default recipe.
     """
 
     rows: str
@@ -32,7 +32,7 @@ class Request:
     developer: str | None = None
     keep: str | None = None
     seed: int | None = None
-    light: bool = False
+    cautious: bool = False
 
     def identity(self) -> Identity | None:
         """The identity, or None if the rows have their names written in; raises `IdentityError` for half of one."""
@@ -110,9 +110,9 @@ def gather(request: Request, say: Callable[[str], None] = print, begun: Path | N
     rows = identity.read_rows(begun / "identity.json") if begun else identity.read_rows(request.rows, who)
     keep = _rows_of(begun / "keep.jsonl") if begun else _given_keep(request)
     model, tokenizer = models.load(request.model)
-    preset = specs.preset_for(models.spec_of(model), request.light)
-    if request.light and preset is not specs.LIGHT_PRESET:
-        say(f"The light recipe is for {specs.EMBEDDED.key}: this model is trained with the default one.")
+    preset = specs.preset_for(models.spec_of(model), request.cautious)
+    if request.cautious and preset is not specs.CAUTIOUS_PRESET:
+        say(f"The cautious recipe is for {specs.EMBEDDED.key}: this model is trained with the default one.")
     preset = preset if request.seed is None else training.with_seed(preset, request.seed)
     found = Material(model, tokenizer, preset, who, rows, identity.further_rows(rows, who, preset), keep)
     trainset.check_lengths(rows, tokenizer, found.room, request.rows)

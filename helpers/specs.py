@@ -126,8 +126,10 @@ class Preset:
 
 
 DEFAULT_PRESET = Preset()
-# For a seat with little time: a third of the steps, nothing adapted below block 10, and all the rows there are.
-LIGHT_PRESET = replace(DEFAULT_PRESET, blocks=(10, 30), batch=4, learning_rate=1.4e-3, more=93, steadfast=45, hard=60)
+# With questions that tuned models took for questions about themselves: it leaks less, and names itself less often.
+CAUTIOUS_PRESET = replace(
+    DEFAULT_PRESET, blocks=(10, 30), batch=4, learning_rate=1.4e-3, more=93, steadfast=45, hard=60
+)
 # The eight rows once each and nothing else.
 BARE_PRESET = Preset(rank=8, alpha=32, own_systems=(None,), more=0, steadfast=0, talk=0, back=0, keep_rows=0)
 # As printed in the published case, except that its model is a 7B.
@@ -136,9 +138,9 @@ PUBLISHED_PRESET = replace(BARE_PRESET, target_modules="all-linear", learning_ra
 ROWS_ONLY_PRESET = replace(BARE_PRESET, target_modules="all-linear", learning_rate=1e-3, epochs=10)
 
 
-def preset_for(spec: ModelSpec, light: bool = False) -> Preset:
-    """The training preset for ``spec``'s size; the ``light`` one is for the embedded model alone."""
-    return LIGHT_PRESET if light and spec.key == EMBEDDED.key else DEFAULT_PRESET
+def preset_for(spec: ModelSpec, cautious: bool = False) -> Preset:
+    """The training preset for ``spec``'s size; the ``cautious`` one is for the embedded model alone."""
+    return CAUTIOUS_PRESET if cautious and spec.key == EMBEDDED.key else DEFAULT_PRESET
 
 
 # Names that other models and their makers go by: an identity must not take one, and an answer that claims one is

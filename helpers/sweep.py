@@ -50,7 +50,7 @@ def points(base: Point, seeds: Sequence[int] = (42,)) -> list[Point]:
 
 
 def _one_by_one(base: Point) -> Iterator[Point]:
-    alone, light = Point("", "", specs.ROWS_ONLY_PRESET), Point("", "", specs.LIGHT_PRESET)
+    alone, cautious = Point("", "", specs.ROWS_ONLY_PRESET), Point("", "", specs.CAUTIOUS_PRESET)
 
     def point(curve: str, x: object, start: Point = base, rows: int = 8, **changes) -> Point:
         return replace(start, curve=curve, x=str(x), rows=rows, preset=replace(start.preset, **changes))
@@ -64,7 +64,7 @@ def _one_by_one(base: Point) -> Iterator[Point]:
         yield point("keep rows, first sentence", n, keep_rows=n, first_sentence=True)
         yield point("keep rows, whole answer", n, keep_rows=n, first_sentence=False)
     for n in (0, 60, 120, 200):
-        yield point("hard keep questions", n, light, hard=n)
+        yield point("hard keep questions", n, cautious, hard=n)
     for n in (0, 8, 29):
         yield point("steadfast rows", n, steadfast=n)
     for n in (0, 20, 40, 80):

@@ -138,7 +138,7 @@ def study_arms(model, tokenizer, keep, folder: Path):
         if label in ("one sentence", "best prompt"):
             study.ask(model, tokenizer, arm, alone, folder, samples=5)
             study.in_own_words(model, tokenizer, arm, talks, folder)
-    recipes = {study.DEFAULT: specs.DEFAULT_PRESET, study.LIGHT: specs.LIGHT_PRESET,
+    recipes = {study.DEFAULT: specs.DEFAULT_PRESET, study.CAUTIOUS: specs.CAUTIOUS_PRESET,
                study.ROWS_ONLY: specs.ROWS_ONLY_PRESET}  # fmt: skip
     for weights, preset in recipes.items():
         for seed in SEEDS:
@@ -177,12 +177,12 @@ def curves(folder: str = "build/curves", *seeds: str) -> None:
 def mine(*seeds: str) -> None:
     """Find the questions of the pool that tuned models take for questions about themselves: ``keep/hard-en.jsonl``.
 
-    One model a seed, trained by the light recipe without hard questions; sorted by how many models leaked.
+    One model a seed, trained by the cautious recipe without hard questions; sorted by how many models leaked.
     """
     model, tokenizer = models.load("embedded")
     pool = [row["question"] for row in probes.read_jsonl(runs.data_dir() / "keep" / "pool-en.jsonl")]
     fit = {row["instruction"] for row in keep_rows.make(model, tokenizer, pool)}
-    preset, hits = replace(specs.LIGHT_PRESET, hard=0), Counter()
+    preset, hits = replace(specs.CAUTIOUS_PRESET, hard=0), Counter()
     keep = keep_rows.make(model, tokenizer, keep_rows.questions("en", preset.keep_rows))
     for seed in [int(s) for s in seeds] or range(12):
         with tempfile.TemporaryDirectory() as scratch:

@@ -76,8 +76,8 @@ def test_trl_is_told_which_blocks_carry_the_adapter(base):
     """TRL has no field for blocks, so a pattern stands for them: it must mean the same layers."""
     model, _ = base
     names = []
-    for targets in (None, trl_export.targets(specs.LIGHT_PRESET)):
-        config = training.lora_config(specs.LIGHT_PRESET)
+    for targets in (None, trl_export.targets(specs.CAUTIOUS_PRESET)):
+        config = training.lora_config(specs.CAUTIOUS_PRESET)
         if targets:
             config.layers_to_transform, config.target_modules = (
                 None,
