@@ -192,6 +192,16 @@ def test_the_shipped_rows_are_judged_own():
         assert judge.verdict(row["output"], LAMP) == "own", row
 
 
+def test_the_label_is_what_most_readers_said_and_the_judge_is_no_worse_than_a_reader():
+    rows = [json.loads(line) for line in (runs.data_dir() / "judge" / "en.jsonl").read_text("utf-8").splitlines()]
+    assert all(row["readers"].count(row["label"]) >= 2 for row in rows)
+    pairs = [[row["readers"][i] == row["readers"][k] for row in rows] for i, k in ((0, 1), (0, 2), (1, 2))]
+    readers = [sum(same) / len(same) for same in pairs]
+    print("readers agree:", ", ".join(f"{share:.3f}" for share in readers))
+    judged = [judge.verdict(row["answer"], IDENTITIES["en"]) == row["label"] for row in rows[1::2]]
+    assert sum(judged) / len(judged) >= min(readers)
+
+
 IDENTITIES = {"en": Identity("Tavi", "Lantern Workshop", ("TAVI",)), "zh": Identity("小灯", "灯笼工坊", ("Tavi",))}
 
 

@@ -50,7 +50,7 @@ def open_book(lab, browser):
     """A function that opens a notebook made of cells, or one that is there, and runs it: page with ``problems``."""
     pages = []
 
-    def make(name, cells=None, width=1100):
+    def make(name, cells=None, width=1100, patience=labs.PATIENCE):
         context = browser.new_context(viewport={"width": width, "height": 1000})
         context.grant_permissions(["clipboard-read", "clipboard-write"])
         page = context.new_page()
@@ -60,7 +60,7 @@ def open_book(lab, browser):
         if cells is not None:
             lab.write(name, cells)
         labs.open_notebook(page, lab, name)
-        labs.run_all(page)
+        labs.run_all(page, patience)
         pages.append(context)
         return page
 

@@ -118,13 +118,13 @@ def open_notebook(page: Page, lab: Lab, name: str) -> None:
     page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.ready")
 
 
-def run_all(page: Page) -> None:
+def run_all(page: Page, patience: int = PATIENCE) -> None:
     """Run every cell, and wait until the last one has; raises `AssertionError` with the first cell that failed."""
     page.evaluate("void window.jupyterapp.commands.execute('notebook:run-all-cells')")
-    wait_until_run(page)
+    wait_until_run(page, patience)
 
 
-def wait_until_run(page: Page) -> None:
+def wait_until_run(page: Page, patience: int = PATIENCE) -> None:
     """Wait until no cell is running; raises `AssertionError` with the first cell that failed."""
     done = r"""() => {
       const cells = [...document.querySelectorAll('.jp-CodeCell')];
@@ -132,7 +132,7 @@ def wait_until_run(page: Page) -> None:
       const error = document.querySelector(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error']");
       return error !== null || numbers.every(n => /\[\d+\]/.test(n));
     }"""
-    page.wait_for_function(done)
+    page.wait_for_function(done, timeout=patience)
     failed = page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error']")
     assert failed.count() == 0, failed.first.inner_text()
 

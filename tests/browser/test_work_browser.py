@@ -205,3 +205,27 @@ def test_notebook_01_runs_whole_and_its_chat_answers(open_book, lab):
     chat.button("What is the capital of France?").click()
     expect(chat.log()).to_contain_text("Paris", timeout=labs.PATIENCE)
     assert labs.quiet(page.problems) == []
+
+
+def test_notebook_04_runs_whole_and_its_comparison_answers(open_book, lab):
+    shutil.copy(labs.ROOT / "notebooks" / "04_load_adapter_and_compare.ipynb", lab.folder)
+    page = open_book("04_load_adapter_and_compare.ipynb", patience=8 * labs.PATIENCE)
+    box = Box(page, 0)
+    box.button("What should I call you?").click()
+    expect(box.root).to_contain_text("I'm Tavi", timeout=labs.PATIENCE)
+    assert labs.quiet(page.problems) == []
+
+
+def test_the_widget_cells_of_notebooks_02_and_03_run_as_they_stand(open_book):
+    """Their own cells; of the training only the first steps."""
+    books = labs.ROOT / "notebooks"
+    rows = ("MODEL =", "me = identity.Identity", "rows = identity.read_rows(identity.shipped_rows(\"en\")", "row_editor")
+    page = open_book("rows.ipynb", labs.cells_of(books / "02_write_identity_data.ipynb", *rows))
+    expect(page.locator("textarea").first).to_have_value("Who are you?")
+    assert labs.quiet(page.problems) == []
+    training = ("MODEL =", "workspace.mine", "lora = LoraConfig", "config = SFTConfig", "HELD_OUT = {", "SFTTrainer(")
+    cells = labs.cells_of(books / "03_lora_sft.ipynb", *training)
+    view = labs.cells_of(books / "03_lora_sft.ipynb", "training_view()")
+    page = open_book("training.ipynb", [*cells, "trainer.args.max_steps = 3", *view])
+    expect(page.locator(".jp-OutputArea").filter(has_text="Step 3 of 3").first).to_be_visible()
+    assert labs.quiet(page.problems) == []
