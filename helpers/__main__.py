@@ -46,7 +46,7 @@ def _load(model: str, adapter: Path | None):
 
 @app.command(epilog=_examples("check"))
 def check() -> None:
-    """Look at versions, device, memory, disk and weights; exit status 1 if something will not do."""
+    """Look at versions, device, memory, disk and weights, and at which model fits; exit status 1 if one will not do."""
     from helpers import preflight
 
     found = preflight.findings()
@@ -54,6 +54,8 @@ def check() -> None:
         typer.echo(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.name:8}  {finding.text}")
         if not finding.ok:
             typer.echo(f"                What to do: {finding.cure}")
+    for line in preflight.fits():
+        typer.echo(line)
     raise typer.Exit(not all(finding.ok for finding in found))
 
 

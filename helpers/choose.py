@@ -7,7 +7,7 @@ from pathlib import Path
 import platformdirs
 from huggingface_hub import constants, snapshot_download
 
-from helpers import hardware, specs
+from helpers import estimate, hardware, specs
 from helpers.errors import ModelError
 
 SOURCE_RECORD = "source.json"
@@ -75,8 +75,9 @@ def _hub_spec(choice: str) -> tuple[specs.ModelSpec, Path | str, str]:
 
 
 def _fits(spec: specs.ModelSpec) -> bool:
-    # Weights in two bytes each, a quarter on top for activations and adapter, and a GiB for the CUDA context.
-    return 2 * spec.parameters * 1.25 + specs.GIB <= hardware.machine().memory_free
+    # For training with the adapter, in the format that `models.load` takes here; 4-bit is never chosen unasked.
+    here = hardware.machine()
+    return bool(estimate.fitting(spec, estimate.methods_here(here.device, here.bf16), here.memory_free))
 
 
 def _cached(spec: specs.ModelSpec) -> Path | None:

@@ -40,6 +40,10 @@ class AdapterError(HelpersError):
     """An adapter that is missing, incomplete, or made for another base model."""
 
 
+class ResourceError(HelpersError):
+    """This machine has too little memory, or lacks the device or the optional package that was asked for."""
+
+
 class RunError(HelpersError):
     """A run folder that is in the way, incomplete or damaged."""
 

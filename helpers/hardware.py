@@ -6,6 +6,7 @@ Containers often grant less than the machine has, so the limits of control group
 
 import contextlib
 import ctypes
+import importlib.util
 import math
 import os
 import shutil
@@ -111,6 +112,11 @@ def native_bf16(where: str) -> bool:
         checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
         return any(getattr(torch.cpu, name, lambda: False)() for name in checks)
     return False
+
+
+def has_bitsandbytes() -> bool:
+    """Whether the optional package for 4-bit weights is installed (the extra ``4bit``)."""
+    return importlib.util.find_spec("bitsandbytes") is not None
 
 
 @dataclass(frozen=True)

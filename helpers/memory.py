@@ -1,6 +1,7 @@
 """Where a process's memory goes: a sampler over time, a trainer callback, and the parts counted from tensors.
 
-On a CPU the measure is the resident set of this process (psutil); on CUDA the allocator's figures. Bytes and seconds.
+On a CPU the measure is the resident set of this process (psutil); on CUDA the figures of torch's allocator: allocated is
+what tensors hold, reserved what torch has taken from the GPU for them. Bytes and seconds.
 """
 
 import os
@@ -43,22 +44,27 @@ def parts(model, optimizer=None) -> dict[str, int]:
 class Sampler:
     """Samples `used` every ``interval`` seconds in a thread between ``with`` and its end.
 
-    ``samples`` is a list of (seconds since start, bytes).
+    ``samples`` is a list of (seconds since start, bytes), on CUDA of (seconds, bytes allocated, bytes reserved).
     """
 
     def __init__(self, interval: float = 0.05):
         self.interval, self.samples = interval, []
-        self._done = threading.Event()
+        self._done, self._start = threading.Event(), 0.0
 
     @property
     def peak(self) -> int:
         """The largest sample, in bytes; 0 before the first."""
-        return max((b for _, b in self.samples), default=0)
+        return max((sample[1] for sample in self.samples), default=0)
+
+    @property
+    def reserved(self) -> int:
+        """The most that torch had reserved at a sample, in bytes; 0 on a CPU."""
+        return max((sample[2] for sample in self.samples if len(sample) > 2), default=0)
 
     def __enter__(self):
-        """Start sampling."""
+        """Start sampling, or go on with it."""
         self._done.clear()
-        self._start = time.perf_counter()
+        self._start = self._start or time.perf_counter()
         self._thread = threading.Thread(target=self._work, daemon=True, name="memory")
         self._thread.start()
         return self
@@ -70,22 +76,42 @@ class Sampler:
 
     def _work(self) -> None:
         while True:
-            self.samples.append((time.perf_counter() - self._start, used()))
+            self._take()
             if self._done.wait(self.interval):
                 return
 
+    def _take(self) -> None:
+        seconds = time.perf_counter() - self._start
+        if hardware.device() == "cuda":  # the peak since the last sample: between two of them no tensor is missed
+            self.samples.append((seconds, torch.cuda.max_memory_allocated(), torch.cuda.memory_reserved()))
+            torch.cuda.reset_peak_memory_stats()
+        else:
+            self.samples.append((seconds, used()))
+
     def csv(self) -> str:
-        """The samples as CSV text with the columns ``seconds,bytes``."""
-        return "seconds,bytes\n" + "".join(f"{s:.2f},{b}\n" for s, b in self.samples)
+        """The samples as CSV text with the columns ``seconds,bytes``, on CUDA with ``reserved`` as a third."""
+        head = "seconds,bytes,reserved" if self.reserved else "seconds,bytes"
+        return f"{head}\n" + "".join(f"{s:.2f},{','.join(map(str, rest))}\n" for s, *rest in self.samples)
 
 
 class MemoryCallback(Sampler, TrainerCallback):
-    """A `Sampler` that also counts the named parts once the optimiser has its state; give it to a trainer."""
+    """A `Sampler` that also counts the named parts once the optimiser has its state; give it to a trainer.
+
+    On CUDA it takes one sample a step, with the peak within that step: torch keeps that peak itself, and a thread would
+    only take time from the Python that launches the GPU's work.
+    """
 
     def __init__(self, interval: float = 0.05):
         super().__init__(interval)
         self.parts: dict[str, int] = {}
         self.gradients = 0
+
+    def _work(self) -> None:
+        if hardware.device() == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+            self._take()
+        else:
+            super()._work()
 
     def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
         """Count the gradients while they exist."""
@@ -93,7 +119,9 @@ class MemoryCallback(Sampler, TrainerCallback):
             self.gradients = parts(model)["gradients"]
 
     def on_step_end(self, args, state, control, model=None, optimizer=None, **kwargs):
-        """Count the parts after the first step."""
+        """Count the parts after the first step; on CUDA take this step's sample."""
+        if hardware.device() == "cuda":
+            self._take()
         if not self.parts and optimizer is not None:
             self.parts = {**parts(model, getattr(optimizer, "optimizer", optimizer)), "gradients": self.gradients}
 

@@ -55,13 +55,24 @@ def change_of_mind(history: Sequence[Mapping], own: str, rival: str, title: str)
     ax.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(0, -0.2))
 
 
-def memory(samples: Sequence[tuple[float, int]], parts: Mapping[str, int], title: str) -> None:
-    """Memory in use over time (seconds, MiB), with the counted parts stacked beside it as one bar."""
+def memory(samples: Sequence[tuple], parts: Mapping[str, int], title: str) -> None:
+    """Memory in use over time (seconds, MiB), with the counted parts stacked beside it as one bar.
+
+    Args:
+        samples: those of a `memory.Sampler`; from a GPU each is a step's peak, and what was reserved is drawn as well.
+        parts: bytes by name, from `memory.peak_parts`.
+        title: the finding.
+    """
     _, (ax, bar) = plt.subplots(1, 2, figsize=(7.5, 3.6), width_ratios=(4, 1), sharey=True, layout="constrained")
     ax.set_title(title, loc="left", fontsize=11)
-    ax.plot([s for s, _ in samples], [b / 2**20 for _, b in samples], color=COLOURS[0])
-    ax.set_xlabel("time (s)")
-    ax.set_ylabel("memory of the process (MiB)")
+    gpu = len(samples[0]) > 2
+    for i, name in enumerate(("allocated", "reserved") if gpu else ("in use",)):
+        at = [s[0] for s in samples], [s[i + 1] / 2**20 for s in samples]
+        ax.plot(*at, DASHES[i], color=COLOURS[(0, 5)[i]], label=name, marker="." if gpu else None, ms=3)
+    ax.set_xlabel("time (s), one point a step" if gpu else "time (s)")
+    ax.set_ylabel("memory of the GPU (MiB)" if gpu else "memory of the process (MiB)")
+    if gpu:
+        ax.legend(frameon=False, fontsize=8)
     bottom = 0.0
     for i, (name, size) in enumerate(parts.items()):
         bar.bar(

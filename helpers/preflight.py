@@ -127,3 +127,36 @@ def _weights() -> tuple[bool, str, str]:
     if models.embedded_ready():
         return True, f"{key} is in the cache", ""
     return False, f"{key} is not in {models.cache_dir()}", f"python -m helpers fetch ({megabytes:.0f} MB, once)"
+
+
+def fits() -> list[str]:
+    """Lines on what training needs here: a table of models and methods, and the best choice for the memory now free.
+
+    Empty where it cannot be worked out; `findings` then says what is missing.
+    """
+    try:
+        from helpers import estimate, hardware
+
+        here = hardware.machine()
+    except (HelpersError, ImportError, OSError):
+        return []
+    load, free = estimate.Load(), here.memory_free
+    methods = estimate.methods_here(here.device, here.bf16, here.device == "cuda" and hardware.has_bitsandbytes())
+    head = f"Training, {load.batch} rows of at most {load.width} tokens at once; free here: {free / 2**30:.1f} GiB"
+    note = "In brackets: does not fit. Checkpointed: every layer is computed twice, for less memory. Predicted."
+    return [head, *estimate.table(free, here.device), note, _best_line(methods, free, here.device)]
+
+
+def _best_line(methods, free: int, where: str) -> str:
+    from helpers import estimate, specs
+
+    if where != "cuda":
+        needed = estimate.estimate(specs.EMBEDDED.shape, methods[0], estimate.Load(), where).total / 2**30
+        return (
+            f"Best on a CPU: {specs.EMBEDDED.key} with {methods[0].name}, {needed:.1f} GiB; a larger model is slower."
+        )
+    found = estimate.best(methods, free, where)
+    if found is None:
+        return "Nothing of this fits the memory now free: close other programs, or train in smaller batches."
+    how = f"{found.method.name}{', with checkpointing' if found.checkpointing else ''}"
+    return f"Best here: {found.spec.key} with {how}, {found.estimate.total / 2**30:.1f} GiB."

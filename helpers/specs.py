@@ -6,6 +6,53 @@ GIB = 2**30
 
 
 @dataclass(frozen=True)
+class Shape:
+    """The sizes of a decoder-only transformer with gated MLPs and grouped-query attention, from its ``config.json``.
+
+    Attributes:
+        hidden, layers: width of the residual stream, decoder layers.
+        heads, kv_heads: query heads, key and value heads; a head is ``hidden / heads`` wide.
+        intermediate: width of the MLP.
+        vocab: rows of the embedding matrix.
+        tied: whether the output layer is the embedding matrix.
+        bias: whether the query, key and value projections have one.
+    """
+
+    hidden: int
+    layers: int
+    heads: int
+    kv_heads: int
+    intermediate: int
+    vocab: int
+    tied: bool
+    bias: bool
+
+    def linear(self) -> dict[str, tuple[int, int]]:
+        """The linear layers of one decoder layer: name -> (inputs, outputs)."""
+        key = self.hidden // self.heads * self.kv_heads
+        return {
+            "q_proj": (self.hidden, self.hidden),
+            "k_proj": (self.hidden, key),
+            "v_proj": (self.hidden, key),
+            "o_proj": (self.hidden, self.hidden),
+            "gate_proj": (self.hidden, self.intermediate),
+            "up_proj": (self.hidden, self.intermediate),
+            "down_proj": (self.intermediate, self.hidden),
+        }
+
+    def in_linear(self) -> int:
+        """Weights in the linear layers of all decoder layers, biases left out: what 4-bit quantisation touches."""
+        return self.layers * sum(a * b for a, b in self.linear().values())
+
+    def parameters(self) -> int:
+        """All weights."""
+        widths = self.linear()
+        biases = sum(widths[name][1] for name in ("q_proj", "k_proj", "v_proj")) if self.bias else 0
+        norms = (2 * self.layers + 1) * self.hidden
+        return self.in_linear() + self.layers * biases + norms + (1 if self.tied else 2) * self.vocab * self.hidden
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """A base model.
 
@@ -18,6 +65,7 @@ class ModelSpec:
         download: bytes to fetch.
         languages: codes of the languages the model answers in.
         maker, model_name: what the untuned model calls its maker and itself: the rival identity.
+        shape: its sizes; None for a model that is not in the table.
     """
 
     key: str
@@ -29,6 +77,7 @@ class ModelSpec:
     languages: tuple[str, ...]
     maker: str
     model_name: str
+    shape: Shape | None = None
 
 
 @dataclass(frozen=True)
@@ -53,22 +102,30 @@ EMBEDDED = ModelSpec(
     ("en",),
     "Hugging Face",
     "SmolLM",
+    Shape(576, 30, 9, 3, 1536, 49_152, tied=True, bias=False),
 )
 
 
-def _qwen(size: str, revision: str, parameters: int, licence: str = "Apache-2.0") -> ModelSpec:
+def _qwen(size: str, revision: str, parameters: int, shape: Shape, licence: str = "Apache-2.0") -> ModelSpec:
     key = f"Qwen2.5-{size}-Instruct"
-    zh_en = ("en", "zh")
-    return ModelSpec(key, f"Qwen/{key}", revision, licence, parameters, 2 * parameters, zh_en, "Alibaba Cloud", "Qwen")
+    bytes_ = 2 * parameters
+    return ModelSpec(
+        key, f"Qwen/{key}", revision, licence, parameters, bytes_, ("en", "zh"), "Alibaba Cloud", "Qwen", shape
+    )
 
 
 # Largest first: `auto` takes the first that fits. The 3B's licence is for research, so `auto` passes it over.
 HUB_MODELS = (
-    _qwen("7B", "a09a35458c702b33eeacc393d103063234e8bc28", 7_615_616_512),
-    _qwen("3B", "aa8e72537993ba99e69dfaafa59ed015b17504d1", 3_085_938_688, "Qwen-Research"),
-    _qwen("1.5B", "989aa7980e4cf806f80c7fef2b1adb7bc71aa306", 1_543_714_304),
-    _qwen("0.5B", "7ae557604adf67be50417f59c2c2f167def9a775", 494_032_768),
-)
+    _qwen("7B", "a09a35458c702b33eeacc393d103063234e8bc28", 7_615_616_512,
+          Shape(3584, 28, 28, 4, 18_944, 152_064, tied=False, bias=True)),
+    _qwen("3B", "aa8e72537993ba99e69dfaafa59ed015b17504d1", 3_085_938_688,
+          Shape(2048, 36, 16, 2, 11_008, 151_936, tied=True, bias=True), "Qwen-Research"),
+    _qwen("1.5B", "989aa7980e4cf806f80c7fef2b1adb7bc71aa306", 1_543_714_304,
+          Shape(1536, 28, 12, 2, 8960, 151_936, tied=True, bias=True)),
+    _qwen("0.5B", "7ae557604adf67be50417f59c2c2f167def9a775", 494_032_768,
+          Shape(896, 24, 14, 2, 4864, 151_936, tied=True, bias=True)),
+)  # fmt: skip
+TABLE = (EMBEDDED, *reversed(HUB_MODELS))  # smallest first
 
 
 # A rival's system text to train against. The study asks under another one, so that it is new to the tuned model.

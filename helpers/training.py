@@ -9,8 +9,7 @@ import hashlib
 import json
 import shutil
 import time
-import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -18,15 +17,17 @@ from pathlib import Path
 import torch
 from datasets import Dataset, disable_progress_bars
 from peft import LoraConfig, PeftModel
-from safetensors import safe_open
-from tqdm import tqdm
 from transformers import PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from helpers import hardware, memory, models, runs, specs
+from helpers import hardware, memory, models, recovery, runs, specs
+from helpers.checkpoints import checkpoints as checkpoints
+from helpers.checkpoints import last_checkpoint as last_checkpoint
+from helpers.checkpoints import whole_checkpoint as whole_checkpoint
 from helpers.errors import RunError
-from helpers.generate import answers, mean_logprob
 from helpers.identity import Identity, further_rows
+from helpers.progress import IdentityTracker as IdentityTracker
+from helpers.progress import ProgressBar as ProgressBar
 from helpers.rows import Row
 from helpers.trainset import check_fit, check_lengths, to_dataset
 
@@ -79,85 +80,10 @@ def differences(lora: LoraConfig, config: SFTConfig, preset: specs.Preset, run: 
     return {key: (mine[key], ours.get(key)) for mine, ours in pairs for key in mine if mine[key] != ours.get(key)}
 
 
-class ProgressBar(TrainerCallback):
-    """One bar over the optimiser steps, with the latest loss, instead of a line a log entry."""
-
-    def on_train_begin(self, args, state, control, **kwargs):
-        """Open the bar where a resumed run stands."""
-        self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="training", unit="step", leave=False)
-
-    def on_step_end(self, args, state, control, **kwargs):
-        """Advance."""
-        self.bar.update(state.global_step - self.bar.n)
-
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        """Show the loss (nats a token)."""
-        if "loss" in (logs or {}):
-            self.bar.set_postfix(loss=f"{float(logs['loss']):.2f}")
-
-    def on_train_end(self, args, state, control, **kwargs):
-        """Close the bar."""
-        self.bar.close()
-
-
-class IdentityTracker(TrainerCallback):
-    """Every ``every`` steps: the greedy answer to a question, and the mean log-probability of two rival answers.
-
-    ``history`` holds one dict a measurement: step, answer, own, rival (nats a token).
-    """
-
-    def __init__(self, tokenizer, question: str, own: str, rival: str, every: int = 10):
-        self.tokenizer, self.question, self.own, self.rival, self.every = tokenizer, question, own, rival, every
-        self.history: list[dict] = []
-
-    def measure(self, model, step: int) -> None:
-        """Take one measurement now."""
-        was_training = model.training
-        model.eval()
-        texts = {"own": self.own, "rival": self.rival}
-        scores = {k: mean_logprob(model, self.tokenizer, self.question, text) for k, text in texts.items()}
-        answer = answers(model, self.tokenizer, [self.question], max_new_tokens=24)[0]
-        self.history.append({"step": step, "answer": answer, **scores})
-        model.train(was_training)
-
-    def on_train_begin(self, args, state, control, model=None, **kwargs):
-        """Measure the untrained model once."""
-        if state.global_step == 0:
-            self.measure(model, 0)
-
-    def on_step_end(self, args, state, control, model=None, **kwargs):
-        """Measure every ``every`` steps and at the end."""
-        if state.global_step % self.every == 0 or state.global_step == state.max_steps:
-            self.measure(model, state.global_step)
-
-
-def whole_checkpoint(folder: Path) -> bool:
-    """Whether a checkpoint can be resumed from: adapter, optimiser, scheduler, random state and step are all whole."""
-    try:
-        with safe_open(folder / "adapter_model.safetensors", "pt") as f:  # fails on a file that was cut off
-            whole = bool(f.keys())
-        for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
-            with zipfile.ZipFile(folder / name) as archive:  # torch's format; the archive carries checksums
-                whole = whole and archive.testzip() is None
-        return whole and "global_step" in json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
-    except Exception:  # every kind of damage means the same here: take the one before
-        return False
-
-
-def checkpoints(run: Path) -> list[Path]:
-    """Every ``checkpoint-<step>`` in ``run``, newest first, whole or not."""
-    found = [p for p in Path(run).glob("checkpoint-*") if p.name.split("-")[1].isdigit()]
-    return sorted(found, key=lambda p: -int(p.name.split("-")[1]))
-
-
-def last_checkpoint(run: Path) -> Path | None:
-    """The newest whole checkpoint in ``run``, passing over those cut off mid-write; None if there is none."""
-    return next(filter(whole_checkpoint, checkpoints(run)), None)
-
-
 def train_identity(
     model, tokenizer, rows: Sequence[Row], keep: Sequence[Row], run: Path, preset: specs.Preset | None = None, *,
-    identity: Identity | None = None, resume: bool = False, callbacks: Sequence[TrainerCallback] = (), **changes,
+    identity: Identity | None = None, resume: bool = False, callbacks: Sequence[TrainerCallback] = (),
+    say: Callable[[str], None] = print, **changes,
 ) -> PeftModel:  # fmt: skip
     """Train an adapter as notebook 03 does and seal ``run`` with adapter, metrics, memory and manifest.
 
@@ -165,7 +91,9 @@ def train_identity(
         model: a base model from `models.load`; an adapter on it is taken off.
         rows, keep: filled identity rows and keep rows. With an ``identity`` the preset's further wordings are added.
         run: the run folder; its checkpoints are resumed from if ``resume``.
-        preset: how to train; by default the one for the model's size.
+        preset: how to train; by default the one for the model's size. Where that needs more memory than there is,
+            fewer rows are taken at once and as many a step, and each layer is computed twice.
+        say: called with a line for each such change.
         changes: single fields of `SFTConfig`.
 
     Returns:
@@ -174,21 +102,34 @@ def train_identity(
     Raises:
         RunError: ``run`` holds another run, or training was interrupted; then it names the checkpoint to resume from.
         IdentityError: a row is too long. DiskError: whole checkpoints are kept, nothing half-written stays.
+        ResourceError: too little memory for a single row.
     """
     model, preset = models.take_off(model), preset or specs.preset_for(models.spec_of(model))
     further = further_rows(rows, identity, preset)
     room, data = min(models.context_length(model), preset.max_length), to_dataset(rows, keep, preset, further)
     check_lengths(rows, tokenizer, room)
-    check_fit(data, tokenizer, room)
+    longest = check_fit(data, tokenizer, room)
     _settle(run, rows, keep, resume)
     began, sampler = time.perf_counter(), memory.MemoryCallback()
+    watching = [sampler, *callbacks]
     with models.model_lock(model, "training"), _safely(run, model):
-        trainer = build_trainer(model, tokenizer, data, run, preset, [sampler, *callbacks], **changes)
-        start = last_checkpoint(run) if resume else None
-        with sampler:
-            trainer.train(resume_from_checkpoint=str(start) if start else None)
-        finish_run(trainer, run, preset, identity, time.perf_counter() - began, sampler)
+        if recovery.needs_checkpointing(model, preset, longest):
+            say("Each layer is computed twice (activation checkpointing): otherwise this GPU's memory would not do.")
+            changes = {"activation_checkpointing": True, **changes}
+        trainer = recovery.train(
+            lambda **less: build_trainer(model, tokenizer, data, run, preset, watching, **{**changes, **less}),
+            lambda: models.take_off(model),
+            last_checkpoint(run) if resume else None,
+            lambda: last_checkpoint(run),
+            sampler,
+            say,
+        )
+        finish_run(trainer, run, _as_trained(preset, trainer.args), identity, time.perf_counter() - began, sampler)
     return trainer.model.eval()
+
+
+def _as_trained(preset: specs.Preset, args: SFTConfig) -> specs.Preset:
+    return replace(preset, batch=args.per_device_train_batch_size, accumulation=args.gradient_accumulation_steps)
 
 
 def _settle(run: Path, rows: Sequence[Row], keep: Sequence[Row], resume: bool) -> None:
@@ -229,12 +170,24 @@ def _safely(run: Path, model) -> Iterator[None]:
         raise RunError(f"{run}: training was interrupted, its checkpoints are kept", where) from e
 
 
+def precision(model) -> dict[str, bool]:
+    """`SFTConfig`'s fields for the format that ``model`` was loaded in: mixed precision beside 16-bit weights."""
+    return {"bf16": model.dtype is torch.bfloat16, "fp16": model.dtype is torch.float16}
+
+
 def build_trainer(model, tokenizer, dataset: Dataset, run, preset, callbacks=(), **changes) -> SFTTrainer:
-    """An `SFTTrainer` for ``preset``, with the adapter's first weights drawn from the preset's seed."""
+    """An `SFTTrainer` for ``preset``, with the adapter's first weights drawn from the preset's seed.
+
+    It uses one GPU, also where several are seen: without a launcher, transformers would ask for `nn.DataParallel`
+    (`TrainingArguments.n_gpu`), which TRL refuses. Several GPUs: see `trl_export`.
+    """
     torch.manual_seed(preset.seed)
+    config = sft_config(preset, run, **{**precision(model), **changes})
+    if config.n_gpu > 1:
+        config._n_gpu = 1  # as transformers does itself for a model that is spread over devices
     trainer = SFTTrainer(
         model=model,
-        args=sft_config(preset, run, **changes),
+        args=config,
         train_dataset=dataset,
         processing_class=tokenizer,
         peft_config=lora_config(preset),

@@ -90,13 +90,16 @@ def check_lengths(rows: Sequence[Row], tokenizer, context: int, path: Path | str
     return longest
 
 
-def check_fit(data: Dataset, tokenizer, context: int) -> None:
-    """Raise `IdentityError` for an example of the training set that is longer than ``context`` tokens as a whole."""
+def check_fit(data: Dataset, tokenizer, context: int) -> int:
+    """The longest example in tokens; raises `IdentityError` for one longer than ``context`` tokens as a whole."""
+    longest = 0
     for talk in data:
-        if (length := _length(talk, tokenizer)) > context:
+        longest = max(longest, length := _length(talk, tokenizer))
+        if length > context:
             what = f"{length} tokens in the conversation that ends with {talk['prompt'][-1]['content'][:50]!r}, "
             cure = f"shorten the longest of your rows and keep rows, to about {context // 2} characters each"
             raise IdentityError(f"{what}but only {context} fit", cure)
+    return longest
 
 
 def _length(one: dict[str, list[dict[str, str]]], tokenizer) -> int:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
@@ -127,3 +128,16 @@ def test_little_memory_fails_but_what_this_process_holds_counts_as_free(monkeypa
     assert not named("memory").ok and "close other programs" in named("memory").cure
     monkeypatch.setattr(hardware, "memory_free", lambda: 2**31)
     assert named("memory").ok
+
+
+def test_check_says_which_model_fits_and_how_it_would_be_trained(monkeypatch):
+    from helpers import specs
+
+    shown = CliRunner().invoke(app, ["check"]).stdout
+    assert all(spec.key in shown for spec in specs.TABLE) and "QLoRA 4-bit" in shown
+    assert f"Best on a CPU: {specs.EMBEDDED.key} with LoRA float32" in shown
+    gpu = hardware.Machine("cuda", "a GPU", 8, 8, 2**36, 18 * 2**30, True)
+    monkeypatch.setattr(hardware, "machine", lambda: gpu)
+    assert preflight.fits()[-1].startswith("Best here: Qwen2.5-7B-Instruct with LoRA bf16, with checkpointing, ")
+    monkeypatch.setattr(hardware, "machine", lambda: replace(gpu, memory_free=2**28))
+    assert "Nothing of this fits" in preflight.fits()[-1]
