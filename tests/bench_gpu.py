@@ -203,7 +203,10 @@ def train(model, tokenizer, job: Job, preset: specs.Preset, rate: float) -> dict
             seconds = time.perf_counter() - start
             peaks = (torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()) if on_gpu() else None
             peaks = peaks or (sampler.peak, 0)
-            steps, trained = trainer.state.global_step, sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
+            steps, trained = (
+                trainer.state.global_step,
+                sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+            )
             trainer.model.zero_grad(set_to_none=True)
             del trainer
             if not job.method.full:
@@ -315,11 +318,13 @@ def measure_embedded(table: Table) -> None:
         for batch in (8, 4, preset.batch):
             job = Job(method, "default recipe", batch, 1, preset.epochs)
             how = replace(preset, batch=batch, accumulation=1)
-            table.add("default recipe", lambda j=job, h=how: train(model, tokenizer, j, h, rate), **known_of(job))
+            table.add("default recipe", lambda j=job, h=how, m=model: train(m, tokenizer, j, h, rate), **known_of(job))
         for batch in (8, preset.batch):
             how = replace(preset, batch=batch, accumulation=1)
             known = {"method": method.name, "batch": batch, "accumulation": 1}
-            table.add("train_identity, run folder and all", lambda h=how: whole(model, tokenizer, own, keep, h), **known)
+            table.add(
+                "train_identity, run folder and all", lambda h=how: whole(model, tokenizer, own, keep, h), **known
+            )
             table.add("a bare loop", lambda h=how: bare_loop(model, tokenizer, h), **known)
         table.add("answer", lambda: answer(model), method=method.name, batch=1)
 

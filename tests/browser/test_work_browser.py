@@ -219,7 +219,7 @@ def test_notebook_04_runs_whole_and_its_comparison_answers(open_book, lab):
 def test_the_widget_cells_of_notebooks_02_and_03_run_as_they_stand(open_book):
     """Their own cells; of the training only the first steps."""
     books = labs.ROOT / "notebooks"
-    rows = ("MODEL =", "me = identity.Identity", "rows = identity.read_rows(identity.shipped_rows(\"en\")", "row_editor")
+    rows = ("MODEL =", "me = identity.Identity", 'rows = identity.read_rows(identity.shipped_rows("en")', "row_editor")
     page = open_book("rows.ipynb", labs.cells_of(books / "02_write_identity_data.ipynb", *rows))
     expect(page.locator("textarea").first).to_have_value("Who are you?")
     assert labs.quiet(page.problems) == []
