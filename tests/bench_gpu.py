@@ -311,22 +311,25 @@ def measure_shape(group: str, table: Table, jobs) -> None:
 
 def measure_embedded(table: Table) -> None:
     """The default recipe as it stands, and what a larger batch, bf16, no checkpoints on disk, and no trainer change."""
-    preset, rate = specs.preset_for(specs.EMBEDDED), matrix_rate()
-    own, keep = identity.read_rows(identity.shipped_rows("en"), WHO), shipped_keep()
+    rate, keep = matrix_rate(), shipped_keep()
     for weights, method in (("float32", LORA_FLOAT32), ("bfloat16", LORA_BF16)):
-        model, tokenizer = models.load("embedded", dtype=DTYPES[weights])
-        for batch in (8, 4, preset.batch):
-            job = Job(method, "default recipe", batch, 1, preset.epochs)
-            how = replace(preset, batch=batch, accumulation=1)
-            table.add("default recipe", lambda j=job, h=how, m=model: train(m, tokenizer, j, h, rate), **known_of(job))
-        for batch in (8, preset.batch):
-            how = replace(preset, batch=batch, accumulation=1)
-            known = {"method": method.name, "batch": batch, "accumulation": 1}
-            table.add(
-                "train_identity, run folder and all", lambda h=how: whole(model, tokenizer, own, keep, h), **known
-            )
-            table.add("a bare loop", lambda h=how: bare_loop(model, tokenizer, h), **known)
-        table.add("answer", lambda: answer(model), method=method.name, batch=1)
+        loaded = models.load("embedded", dtype=DTYPES[weights])
+        measure_recipe(table, method, rate, keep, *loaded)
+
+
+def measure_recipe(table: Table, method: estimate.Method, rate: float, keep, model, tokenizer) -> None:
+    """One number format of `measure_embedded`."""
+    preset, own = specs.preset_for(specs.EMBEDDED), identity.read_rows(identity.shipped_rows("en"), WHO)
+    for batch in (8, 4, preset.batch):
+        job = Job(method, "default recipe", batch, 1, preset.epochs)
+        how = replace(preset, batch=batch, accumulation=1)
+        table.add("default recipe", lambda j=job, h=how: train(model, tokenizer, j, h, rate), **known_of(job))
+    for batch in (8, preset.batch):
+        how = replace(preset, batch=batch, accumulation=1)
+        known = {"method": method.name, "batch": batch, "accumulation": 1}
+        table.add("train_identity, run folder and all", lambda h=how: whole(model, tokenizer, own, keep, h), **known)
+        table.add("a bare loop", lambda h=how: bare_loop(model, tokenizer, h), **known)
+    table.add("answer", lambda: answer(model), method=method.name, batch=1)
 
 
 def whole(model, tokenizer, own, keep, preset) -> dict:
@@ -341,7 +344,7 @@ def whole(model, tokenizer, own, keep, preset) -> dict:
 
 
 def bare_loop(model, tokenizer, preset, steps: int = 60) -> dict:
-    """Seconds of the same batches without a trainer, for as many steps as the recipe has: what the model itself takes."""
+    """Seconds of the same batches without a trainer, as many steps as the recipe has: what the model itself takes."""
     with tempfile.TemporaryDirectory() as folder:
         job = Job(LORA_FLOAT32, batch=preset.batch, epochs=preset.epochs)
         trainer = trainer_of(model, tokenizer, preset, job, rows_of("default recipe", preset), folder)

@@ -227,5 +227,5 @@ def test_the_widget_cells_of_notebooks_02_and_03_run_as_they_stand(open_book):
     cells = labs.cells_of(books / "03_lora_sft.ipynb", *training)
     view = labs.cells_of(books / "03_lora_sft.ipynb", "training_view()")
     page = open_book("training.ipynb", [*cells, "trainer.args.max_steps = 3", *view])
-    expect(page.locator(".jp-OutputArea").filter(has_text="Step 3 of 3").first).to_be_visible()
+    expect(page.locator(".jp-OutputArea").filter(has_text="Done: 3 of 3 steps").first).to_be_visible()
     assert labs.quiet(page.problems) == []
