@@ -23,7 +23,7 @@ NBVAL := --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.
 OFFLINE := IDENTITY_MODEL=embedded IDENTITY_DEVICE=cpu IDENTITY_STATIC=1 HF_HUB_OFFLINE=1
 
 .DEFAULT_GOAL := help
-.PHONY: help lab run test test-unit test-notebooks lint bench bundle clean setup dev weights
+.PHONY: help lab run test test-unit test-notebooks test-gpu lint bench bench-gpu bundle clean setup dev weights
 
 # $(call minutes,name,command): run the command, say how long it took, hand its exit status on.
 define minutes
@@ -33,7 +33,7 @@ endef
 
 help: ## this list
 	@echo "make TARGET, where TARGET is one of:"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-8s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-9s  %s\n", $$1, $$2 }' Makefile
 	@echo "PYTHON=python3.12 names another Python, TORCH_INDEX=https://download.pytorch.org/whl/cpu takes the small CPU"
 	@echo "build of torch, BUNDLE=bundle installs without network, ARGS=\"...\" is handed on to what lab, run and test start."
 
@@ -65,6 +65,12 @@ lint: dev ## ruff, on code and notebooks
 
 bench: weights ## measure speed and memory, print a table, write bench/bench.json
 	@$(PY) tests/bench.py $(ARGS)
+
+bench-gpu: weights ## measure time and memory on a GPU, into bench/gpu/gpu.csv
+	@$(PY) tests/bench_gpu.py bench/gpu $(ARGS)
+
+test-gpu: dev weights ## what only an NVIDIA GPU can show: training, memory, resuming, moving adapters
+	@IDENTITY_MODEL=embedded HF_HUB_OFFLINE=1 $(PY) -m pytest -rs tests/gpu $(ARGS)
 
 bundle: setup ## pack packages and weights into bundle/, for a room without network
 	@mkdir -p bundle

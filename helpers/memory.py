@@ -1,7 +1,7 @@
 """Where a process's memory goes: a sampler over time, a trainer callback, and the parts counted from tensors.
 
-On a CPU the measure is the resident set of this process (psutil); on CUDA the figures of torch's allocator: allocated is
-what tensors hold, reserved what torch has taken from the GPU for them. Bytes and seconds.
+On a CPU the measure is the resident set of this process (psutil); on CUDA the figures of torch's allocator: allocated
+is what tensors hold, reserved what torch has taken from the GPU for them. Bytes and seconds.
 """
 
 import os

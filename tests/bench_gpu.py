@@ -132,7 +132,7 @@ def in_four_bits(model):
         options = {"compute_dtype": torch.bfloat16, "quant_type": "nf4", "compress_statistics": True}
         new = bnb.nn.Linear4bit(old.in_features, old.out_features, bias=old.bias is not None, device="meta", **options)
         kept = {"requires_grad": False, "quant_type": "nf4", "compress_statistics": True}
-        new.weight = bnb.nn.Params4bit(old.weight.data.cpu(), **kept).to("cuda")
+        new.weight = bnb.nn.Params4bit(old.weight.data, **kept).to(old.weight.device)
         if old.bias is not None:
             new.bias = old.bias
         parent, _, child = name.rpartition(".")
@@ -203,7 +203,10 @@ def train(model, tokenizer, job: Job, preset: specs.Preset, rate: float) -> dict
             seconds = time.perf_counter() - start
             peaks = (torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()) if on_gpu() else None
             peaks = peaks or (sampler.peak, 0)
-            steps, trained = trainer.state.global_step, sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
+            steps, trained = (
+                trainer.state.global_step,
+                sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+            )
             trainer.model.zero_grad(set_to_none=True)
             del trainer
             if not job.method.full:
@@ -319,7 +322,9 @@ def measure_embedded(table: Table) -> None:
         for batch in (8, preset.batch):
             how = replace(preset, batch=batch, accumulation=1)
             known = {"method": method.name, "batch": batch, "accumulation": 1}
-            table.add("train_identity, run folder and all", lambda h=how: whole(model, tokenizer, own, keep, h), **known)
+            table.add(
+                "train_identity, run folder and all", lambda h=how: whole(model, tokenizer, own, keep, h), **known
+            )
             table.add("a bare loop", lambda h=how: bare_loop(model, tokenizer, h), **known)
         table.add("answer", lambda: answer(model), method=method.name, batch=1)
 
