@@ -23,7 +23,7 @@ NBVAL := --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.
 OFFLINE := IDENTITY_MODEL=embedded IDENTITY_DEVICE=cpu IDENTITY_STATIC=1 HF_HUB_OFFLINE=1
 
 .DEFAULT_GOAL := help
-.PHONY: help lab run test test-unit test-notebooks test-browser lint bench screenshots bundle clean setup dev weights
+.PHONY: help lab run test test-unit test-notebooks test-browser test-gpu lint bench bench-gpu screenshots bundle clean setup dev weights
 
 # $(call minutes,name,command): run the command, say how long it took, hand its exit status on.
 define minutes
@@ -65,11 +65,17 @@ test-browser: dev weights
 	@echo "== Widgets in a real browser"
 	@$(call minutes,browser tests,HF_HUB_OFFLINE=1 $(PY) -m pytest tests/browser -rs $(ARGS))
 
+test-gpu: dev weights ## what only an NVIDIA GPU can show: training, memory, resuming, moving adapters
+	@IDENTITY_MODEL=embedded HF_HUB_OFFLINE=1 $(PY) -m pytest -rs tests/gpu $(ARGS)
+
 lint: dev ## ruff, on code and notebooks
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check .
 
 bench: weights ## measure speed and memory, print a table, write bench/bench.json
 	@$(PY) tests/bench.py $(ARGS) && $(PY) tests/bench_widgets.py
+
+bench-gpu: weights ## measure time and memory on a GPU, into bench/gpu/gpu.csv
+	@$(PY) tests/bench_gpu.py bench/gpu $(ARGS)
 
 screenshots: dev weights ## take the README's pictures of the widgets anew, with a real browser
 	@HF_HUB_OFFLINE=1 $(PY) -m tests.screenshots

@@ -98,7 +98,7 @@ class MemoryCallback(Sampler, TrainerCallback):
     """A `Sampler` that also counts the named parts once the optimiser has its state; give it to a trainer.
 
     On CUDA it takes one sample a step, with the peak within that step: torch keeps that peak itself, and a thread would
-    only take time from the Python that launches the GPU's work.
+    only take time from the Python that launches the GPU's work. Torch keeps one such peak: use one at a time.
     """
 
     def __init__(self, interval: float = 0.05):

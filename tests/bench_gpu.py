@@ -30,7 +30,8 @@ os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
 os.environ.setdefault("IDENTITY_MODEL", "embedded")
 
 import torch
-from transformers import AutoTokenizer, GenerationConfig, Qwen2Config, Qwen2ForCausalLM
+from transformers import AutoTokenizer, BitsAndBytesConfig, GenerationConfig, Qwen2Config, Qwen2ForCausalLM
+from transformers.quantizers import AutoHfQuantizer
 from trl import SFTTrainer
 
 from helpers import choose, estimate, hardware, identity, keep_rows, memory, models, runs, specs, training, trainset
@@ -132,13 +133,16 @@ def in_four_bits(model):
         options = {"compute_dtype": torch.bfloat16, "quant_type": "nf4", "compress_statistics": True}
         new = bnb.nn.Linear4bit(old.in_features, old.out_features, bias=old.bias is not None, device="meta", **options)
         kept = {"requires_grad": False, "quant_type": "nf4", "compress_statistics": True}
-        new.weight = bnb.nn.Params4bit(old.weight.data.cpu(), **kept).to("cuda")
+        new.weight = bnb.nn.Params4bit(old.weight.data, **kept).to(old.weight.device)
         if old.bias is not None:
             new.bias = old.bias
         parent, _, child = name.rpartition(".")
         setattr(model.get_submodule(parent), child, new)
         old.weight = None
+    kept = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True, "bnb_4bit_compute_dtype": torch.bfloat16}
+    settings = BitsAndBytesConfig(load_in_4bit=True, **kept)
     model.is_loaded_in_4bit = model.is_quantized = True
+    model.hf_quantizer, model.quantization_method = AutoHfQuantizer.from_config(settings), settings.quant_method
     settle()
     return model
 
@@ -311,15 +315,16 @@ def measure_shape(group: str, table: Table, jobs) -> None:
 
 def measure_embedded(table: Table) -> None:
     """The default recipe as it stands, and what a larger batch, bf16, no checkpoints on disk, and no trainer change."""
-    rate, keep = matrix_rate(), shipped_keep()
-    for weights, method in (("float32", LORA_FLOAT32), ("bfloat16", LORA_BF16)):
-        loaded = models.load("embedded", dtype=DTYPES[weights])
-        measure_recipe(table, method, rate, keep, *loaded)
+    rate = matrix_rate()
+    for method in (LORA_FLOAT32, LORA_BF16):
+        embedded_in(table, method, rate)
 
 
-def measure_recipe(table: Table, method: estimate.Method, rate: float, keep, model, tokenizer) -> None:
-    """One number format of `measure_embedded`."""
-    preset, own = specs.preset_for(specs.EMBEDDED), identity.read_rows(identity.shipped_rows("en"), WHO)
+def embedded_in(table: Table, method: estimate.Method, rate: float) -> None:
+    """The same in one number format."""
+    preset, keep = specs.preset_for(specs.EMBEDDED), shipped_keep()
+    own = identity.read_rows(identity.shipped_rows("en"), WHO)
+    model, tokenizer = models.load("embedded", dtype=DTYPES[method.weights])
     for batch in (8, 4, preset.batch):
         job = Job(method, "default recipe", batch, 1, preset.epochs)
         how = replace(preset, batch=batch, accumulation=1)
@@ -344,15 +349,16 @@ def whole(model, tokenizer, own, keep, preset) -> dict:
 
 
 def bare_loop(model, tokenizer, preset, steps: int = 60) -> dict:
-    """Seconds of the same batches without a trainer, as many steps as the recipe has: what the model itself takes."""
+    """Seconds of the recipe's steps without a trainer: what the model itself takes."""
     with tempfile.TemporaryDirectory() as folder:
         job = Job(LORA_FLOAT32, batch=preset.batch, epochs=preset.epochs)
         trainer = trainer_of(model, tokenizer, preset, job, rows_of("default recipe", preset), folder)
     loader, tuned = trainer.get_train_dataloader(), trainer.model.train()
     adam = torch.optim.AdamW([p for p in tuned.parameters() if p.requires_grad], lr=1e-4, fused=on_gpu())
     total, done, start = len(loader) * preset.epochs, 0, 0.0
+    warm = min(5, len(loader) // 2)
     for batch in loader:
-        if done == 5:
+        if done == warm:
             if on_gpu():
                 torch.cuda.synchronize()
             start = time.perf_counter()
@@ -365,7 +371,7 @@ def bare_loop(model, tokenizer, preset, steps: int = 60) -> dict:
             break
     if on_gpu():
         torch.cuda.synchronize()
-    each = (time.perf_counter() - start) / (done - 5)
+    each = (time.perf_counter() - start) / (done - warm)
     models.take_off(model)
     return {"seconds": round(each * total, 2), "steps": total}
 
