@@ -66,7 +66,7 @@ test-browser: dev weights
 	@$(call minutes,browser tests,HF_HUB_OFFLINE=1 $(PY) -m pytest tests/browser -rs $(ARGS))
 
 test-gpu: dev weights ## what only an NVIDIA GPU can show: training, memory, resuming, moving adapters
-	@IDENTITY_MODEL=embedded HF_HUB_OFFLINE=1 $(PY) -m pytest -rs tests/gpu $(ARGS)
+	@IDENTITY_MODEL=embedded HF_HUB_OFFLINE=1 $(PY) -m pytest -rs --confcutdir=tests/gpu tests/gpu $(ARGS)
 
 lint: dev ## ruff, on code and notebooks
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check .
