@@ -13,7 +13,8 @@ Counted are the parts that a training step holds, in bytes:
   one layer is computed again at a time (Chen et al., arXiv:1604.06174). The gradients flowing through one layer take
   about as much as the layer saved.
 - logits: TRL's loss goes over the vocabulary in tiles of 32768 and never holds all logits at once.
-- context: what is there before any tensor: Python and its libraries on a CPU, CUDA's kernels on a GPU. Measured.
+- context: what is there before any tensor: Python and its libraries on a CPU (measured), CUDA's kernels on a
+  GPU (assumed: no GPU was measured yet). A preset's ``blocks`` are not looked at: all layers count as adapted.
 """
 
 from dataclasses import dataclass, replace

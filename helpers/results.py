@@ -104,11 +104,14 @@ def lengths(table: pd.DataFrame, system: str = "template default") -> pd.DataFra
 def frontier(curves: pd.DataFrame) -> pd.DataFrame:
     """What every recipe of the curves gained, and its price: the mean over its seeds, under the template's own text.
 
-    ``gained`` is the mean of identity, attack and turn 10.
+    ``gained`` is the mean of identity, attack and turn 10. A recipe that stands on several curves counts once.
     """
     part = curves[curves["system in use"] == "template default"]
-    found = part.groupby(["curve", "x"], sort=False)[["identity", "attack", "turn 10", "leak", "ability"]].mean()
-    return found.assign(gained=found[["identity", "attack", "turn 10"]].mean(axis=1)).reset_index()
+    measured = ["identity", "attack", "turn 10", "leak", "ability"]
+    found = part.groupby(["curve", "x"], sort=False)[measured].mean().reset_index()
+    again = part.drop_duplicates([*measured, "seconds", "seed"])[["curve", "x"]].drop_duplicates()
+    found = found.merge(again)
+    return found.assign(gained=found[["identity", "attack", "turn 10"]].mean(axis=1))
 
 
 def merit(shares: Mapping[str, float], base_ability: float) -> float:

@@ -63,8 +63,18 @@ def _one_by_one(base: Point) -> Iterator[Point]:
     for n in (0, 4, 8, 16, 32, 64, 128, 268):
         yield point("keep rows, first sentence", n, keep_rows=n, first_sentence=True)
         yield point("keep rows, whole answer", n, keep_rows=n, first_sentence=False)
-    for n in (0, 60, 120, 200):
+    yield point("cautious", "cautious", cautious)
+    for n in (60, 120, 200):
         yield point("hard keep questions", n, cautious, hard=n)
+    for blocks in ((0, 20), (5, 25), (10, 30), (15, 30), (0, 30)):
+        yield point("blocks adapted, two rows a step", f"{blocks[0]} to {blocks[1]}", batch=2, blocks=blocks)
+    for batch, rate in ((1, 7e-4), (2, 1e-3), (4, 1.4e-3)):
+        step = {"batch": batch, "learning_rate": rate, "blocks": (10, 30)}
+        yield point("rows a step, blocks 10 to 30", f"{batch}, rate {rate:g}", **step)
+    fewer = {"keep_rows": 120, "more": 33, "steadfast": 15, "talk": 16, "back": 24, "own_systems": (None, "")}
+    for rate in (1e-3, 1.5e-3, 2e-3):
+        step = {"batch": 2, "learning_rate": rate, "blocks": (10, 30)}
+        yield point("fewer rows of every kind, blocks 10 to 30", f"rate {rate:g}", **fewer, **step)
     for n in (0, 8, 29):
         yield point("steadfast rows", n, steadfast=n)
     for n in (0, 20, 40, 80):

@@ -1,4 +1,4 @@
-"""What the exported folder does on two GPUs: `python tests/bench_several_gpus.py OUT PLACE`. No test runs it.
+"""What the exported folder does on two GPUs: `python -m tests.bench_several_gpus OUT PLACE`. No test runs it.
 
 It runs TRL's own command line on a folder made by `train --to-trl`, unchanged: the embedded model on one GPU and on
 two (a whole copy each, the same rows a step), and a model of Qwen2.5-7B's shape with random weights on one GPU, on two
@@ -14,25 +14,22 @@ import subprocess
 import sys
 import threading
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from helpers import generate, models, probes, recipe, runs, specs, trl_export
+from helpers.estimate import LORA_BF16
 from helpers.identity import Identity, read_rows, shipped_rows
+from tests.shapes import random_model, settle
 
 WHO = Identity("Tavi", "Lantern Workshop", ("TAVI",))
 KEEP = runs.reference_run() / "keep-SmolLM2-135M-Instruct.jsonl"
 STEPS = 12  # of the large model: enough for a rate and the peak
 TRL = [sys.executable, "-c", "from trl.cli import main; main()", "sft", "--config", "sft.yaml"]
-# Qwen2.5-7B-Instruct's, from its config.json.
-SHAPE = {
-    "vocab_size": 152_064, "hidden_size": 3584, "intermediate_size": 18_944, "num_hidden_layers": 28,
-    "num_attention_heads": 28, "num_key_value_heads": 4, "max_position_embeddings": 32_768,
-    "tie_word_embeddings": False,
-}  # fmt: skip
 COLUMNS = (
     "model", "profile", "rows a step", "steps", "seconds", "seconds a step", "peak MiB by card", "own rows named",
     "own rows exact", "dev identity", "dev leak", "adapter in plain PEFT", "device", "torch", "trl", "accelerate",
@@ -61,14 +58,9 @@ class CardSampler(threading.Thread):
 
 def random_checkpoint(folder: Path) -> Path:
     """A checkpoint of the 7B's shape in bfloat16 with random weights, and the embedded model's tokenizer."""
-    torch.set_default_dtype(torch.bfloat16)
-    with torch.device("cuda"):
-        model = AutoModelForCausalLM.from_config(Qwen2Config(**SHAPE, dtype="bfloat16"))
-    torch.set_default_dtype(torch.float32)
-    model.save_pretrained(folder)
+    random_model(specs.HUB_MODELS[0], LORA_BF16).save_pretrained(folder)
     AutoTokenizer.from_pretrained(models.embedded_dir()).save_pretrained(folder)
-    del model
-    torch.cuda.empty_cache()
+    settle()
     return folder
 
 
@@ -76,7 +68,7 @@ def export(choice: str, folder: Path) -> Path:
     """The folder that `train --to-trl` writes for the model ``choice``."""
     request = recipe.Request(str(shipped_rows("en")), choice, WHO.name, WHO.developer, keep=str(KEEP), cautious=True)
     trl_export.export(request, folder)
-    torch.cuda.empty_cache()
+    settle()
     return folder
 
 
@@ -147,8 +139,6 @@ class Table:
             row = {"model": name, **work()}
         except Exception as e:
             row = {"model": name, "profile": f"failed: {type(e).__name__}: {str(e)[-1500:]}"}
-        from importlib.metadata import version
-
         facts = {"device": f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"}
         facts |= {p: version(p) for p in ("torch", "trl", "accelerate")}
         self.rows.append({**row, **facts})

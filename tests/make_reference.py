@@ -40,7 +40,7 @@ from helpers import (
 
 WHO = identity.Identity("Tavi", "Lantern Workshop", ("TAVI",))
 REFERENCE = runs.reference_run()
-TABLES = ("full_tuning.csv", "curves.csv", "prompts.csv", "study.csv")
+TABLES = ("full_tuning.csv", "curves.csv", "prompts.csv", "study.csv", "several_gpus.csv")
 BEST_PROMPT = "all rows, Q and A"  # of `prompts.variants`, by `results.merit` on dev
 SEEDS = (42, 1, 2)
 

@@ -147,16 +147,18 @@ def test_lengths_compare_ordinary_answers_with_the_base_models():
 
 
 def test_the_frontier_is_the_mean_over_seeds_under_the_templates_own_text():
-    shown = {"curve": "c", "x": "1", "attack": 0.6, "turn 10": 0.9, "ability": 0.5}
+    shown = {"curve": "c", "x": "1", "attack": 0.6, "turn 10": 0.9, "ability": 0.5, "seconds": 9.0, "seed": 1}
     curves = pd.DataFrame(
         [
             {**shown, "system in use": "template default", "identity": 1.0, "leak": 0.0},
             {**shown, "system in use": "template default", "identity": 0.8, "leak": 0.2},
             {**shown, "system in use": "none", "identity": 0.0, "leak": 1.0},
+            {**shown, "curve": "d", "system in use": "template default", "identity": 1.0, "leak": 0.0},
         ]
     )
     found = results.frontier(curves)
-    assert len(found) == 1 and found.loc[0, "leak"] == pytest.approx(0.1)
+    assert len(found) == 1, "a recipe that stands on two curves counts once"
+    assert found.loc[0, "leak"] == pytest.approx(0.1)
     assert found.loc[0, "gained"] == pytest.approx(0.8)
 
 

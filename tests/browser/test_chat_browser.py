@@ -36,6 +36,11 @@ class Box:
         self.field.fill(text)
         self.field.press("Enter")
 
+    def asks(self, question, expected):
+        self.button(question).click()
+        expect(self.log()).to_contain_text(expected)
+        self.done()
+
     def done(self):
         expect(self.button("Stop")).to_be_disabled()
 
@@ -107,9 +112,7 @@ def test_shift_enter_breaks_the_line_and_enter_sends_both(chat):
 
 
 def test_copy_puts_the_conversation_on_the_clipboard(page, chat):
-    chat.button("What is the capital of France?").click()
-    expect(chat.log()).to_contain_text("Paris")
-    chat.done()
+    chat.asks("What is the capital of France?", "Paris")
     chat.button("Copy").click()
     expect(chat.status).to_have_text("Copied.")
     copied = page.evaluate("navigator.clipboard.readText()")
@@ -147,9 +150,7 @@ def test_two_boxes_on_one_model_do_not_mix(page, chat):
 
 
 def test_the_conversation_is_saved_as_jsonl(chat, house):
-    chat.button("Who are you?").click()
-    expect(chat.answers()).to_contain_text("Tavi")
-    chat.done()
+    chat.asks("Who are you?", "Tavi")
     chat.button("Save").click()
     expect(chat.status).to_contain_text("Saved as my/chat-")
     name = chat.status.inner_text().split("my/")[1].rstrip(".")
