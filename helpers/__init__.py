@@ -2,10 +2,10 @@
 
 It is not a training framework. The training itself is TRL's and PEFT's, and stands in notebook 03.
 Modules are "rooms": each imports only from those above it in this list, so any of them can be read alone:
-errors, runs, hardware, specs, estimate, memory, choose, models, weights, generate, rows, identity, keep_rows, trainset,
-checkpoints, progress, recovery, training, judge, sandbox, overlap, probes, prompts, stats, study, results, sweep,
-workspace, evidence, diagnose, plots, widgets, preflight, questions, recipe, trl_export, execute, report, terminal, and
-the command line in ``__main__``.
+errors, runs, hardware, specs, hub, estimate, memory, choose, formats, models, weights, generate, rows, identity,
+keep_rows, trainset, checkpoints, progress, recovery, training, judge, sandbox, overlap, probes, prompts, stats, study,
+results, sweep, workspace, evidence, diagnose, plots, widgets, preflight, questions, recipe, trl_export, execute,
+report, terminal, and the command line in ``__main__``.
 """
 
 import os
@@ -13,6 +13,11 @@ import warnings
 
 # No telemetry, from any library that asks: read when huggingface_hub is imported (see also `choose`).
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+# One GPU is enough for every notebook, and TRL refuses a process that sees several (see `training.build_trainer`).
+# A launcher such as accelerate gives each of its processes one and says so in LOCAL_RANK.
+if "LOCAL_RANK" not in os.environ:
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
 
 # transformers warns about its own use of a name it has deprecated, once a model; nobody here can act on it.
 warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)

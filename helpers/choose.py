@@ -5,13 +5,11 @@ import os
 from pathlib import Path
 
 import platformdirs
-from huggingface_hub import constants, snapshot_download
 
-from helpers import estimate, hardware, specs
+from helpers import estimate, hardware, hub, specs
 from helpers.errors import ModelError
 
 SOURCE_RECORD = "source.json"
-constants.HF_HUB_DISABLE_TELEMETRY = True  # also where huggingface_hub was imported before this package
 
 
 def cache_dir() -> Path:
@@ -51,7 +49,7 @@ def resolve(choice: str | None = "auto") -> tuple[specs.ModelSpec, Path | str, s
         choice = os.environ.get("IDENTITY_MODEL") or "auto"
     if choice == "auto" and hardware.device() == "cuda":
         for spec in specs.HUB_MODELS:
-            if spec.licence == "Apache-2.0" and _fits(spec) and (folder := _cached(spec)):
+            if spec.licence == "Apache-2.0" and _fits(spec) and (folder := hub.cached(spec)):
                 return spec, folder, f"Using {spec.hub_id} from your cache."
     if choice in ("auto", "embedded"):
         return specs.EMBEDDED, _embedded(), _embedded_line()
@@ -63,7 +61,7 @@ def resolve(choice: str | None = "auto") -> tuple[specs.ModelSpec, Path | str, s
 def _hub_spec(choice: str) -> tuple[specs.ModelSpec, Path | str, str]:
     for spec in specs.HUB_MODELS:
         if choice in (spec.hub_id, spec.key):
-            return spec, _cached(spec) or spec.hub_id, f"Using {spec.hub_id} at revision {spec.revision[:8]}."
+            return spec, hub.cached(spec) or spec.hub_id, f"Using {spec.hub_id} at revision {spec.revision[:8]}."
     if choice.count("/") == 1 and all(choice.split("/")) and not choice.startswith((".", "~")):
         key = choice.split("/")[1]
         spec = specs.ModelSpec(key, choice, None, "see its model card", 0, 0, ("en",), "its maker", key)
@@ -78,16 +76,6 @@ def _fits(spec: specs.ModelSpec) -> bool:
     # For training with the adapter, in the format that `models.load` takes here; 4-bit is never chosen unasked.
     here = hardware.machine()
     return bool(estimate.fitting(spec, estimate.methods_here(here.device, here.bf16), here.memory_free))
-
-
-def _cached(spec: specs.ModelSpec) -> Path | None:
-    try:
-        folder = Path(snapshot_download(spec.hub_id, revision=spec.revision, local_files_only=True))
-        index = folder / "model.safetensors.index.json"  # names the files of a model that is split in several
-        names = set(json.loads(index.read_text())["weight_map"].values()) if index.exists() else {"model.safetensors"}
-    except Exception:  # every way of not being there is the same here; huggingface_hub has many types for it
-        return None
-    return folder if all((folder / name).exists() for name in names) else None  # a download may have been cut off
 
 
 def _embedded() -> Path:

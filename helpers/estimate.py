@@ -14,7 +14,9 @@ Counted are the parts that a training step holds, in bytes:
   about as much as the layer saved.
 - logits: TRL's loss goes over the vocabulary in tiles of 32768 and never holds all logits at once.
 - context: what is there before any tensor: Python and its libraries on a CPU (measured), CUDA's kernels on a
-  GPU (assumed: no GPU was measured yet). A preset's ``blocks`` are not looked at: all layers count as adapted.
+  GPU (assumed: no GPU was measured yet).
+
+Where only some blocks carry an adapter, nothing is saved below the first of them, unless with checkpointing.
 """
 
 from dataclasses import dataclass, replace
@@ -52,13 +54,25 @@ METHODS = (LORA_FLOAT32, LORA_BF16, LORA_FP16, QLORA)
 
 @dataclass(frozen=True)
 class Load:
-    """What goes through the model at once, and which adapter: ``batch`` rows of ``width`` tokens, padding included."""
+    """What goes through the model at once, and which adapter: ``batch`` rows of ``width`` tokens, padding included.
+
+    ``blocks`` are the first decoder layer that carries an adapter and the one after the last; None for all.
+    """
 
     batch: int = 8
     width: int = 128
     rank: int = 8
     targets: tuple[str, ...] = (*ATTENTION, *MLP)
     checkpointing: bool = False
+    blocks: tuple[int, int] | None = None
+
+    def adapted(self, layers: int) -> int:
+        """How many of ``layers`` decoder layers carry an adapter."""
+        return len(range(layers)[slice(*self.blocks)]) if self.blocks else layers
+
+    def passed(self, layers: int) -> int:
+        """How many of ``layers`` decoder layers the gradients go through: from the first that carries an adapter up."""
+        return max(0, layers - self.blocks[0]) if self.blocks else layers
 
     @property
     def tokens(self) -> int:
@@ -70,7 +84,7 @@ def load_of(preset: Preset, width: int = 128, checkpointing: bool = False) -> Lo
     """The `Load` of a preset's training, with rows of at most ``width`` tokens."""
     named = preset.target_modules
     targets = (*ATTENTION, *MLP) if named == "all-linear" else (named,) if isinstance(named, str) else tuple(named)
-    return Load(preset.batch, width, preset.rank, targets, checkpointing)
+    return Load(preset.batch, width, preset.rank, targets, checkpointing, preset.blocks)
 
 
 @dataclass(frozen=True)
@@ -92,7 +106,7 @@ class Estimate:
 
 def adapter_weights(shape: Shape, load: Load) -> int:
     """Trained weights of the LoRA adapter."""
-    return shape.layers * sum(load.rank * sum(shape.linear()[name]) for name in load.targets)
+    return load.adapted(shape.layers) * sum(load.rank * sum(shape.linear()[name]) for name in load.targets)
 
 
 def estimate(shape: Shape, method: Method, load: Load, where: str = "cuda") -> Estimate:
@@ -103,7 +117,7 @@ def estimate(shape: Shape, method: Method, load: Load, where: str = "cuda") -> E
     saved, kept, head = _layer(shape, method, load), _kept(shape, method, load), _logits(shape, method, load, where)
     through = kept + (2 if load.checkpointing else 1) * saved  # the layer in work, and its gradients
     parts = {
-        "weights": _weights(shape, method),
+        "weights": weights_bytes(shape, method.weights),
         "adapter": 0 if method.full else trained * each + copies,
         "gradients": trained * each,
         "optimiser": 2 * trained * each,
@@ -118,9 +132,10 @@ def estimate(shape: Shape, method: Method, load: Load, where: str = "cuda") -> E
     return Estimate({name: int(size) for name, size in parts.items()})
 
 
-def _weights(shape: Shape, method: Method) -> float:
-    if method.weights != "4-bit":
-        return shape.parameters() * BYTES[method.weights]
+def weights_bytes(shape: Shape, weights: str) -> float:
+    """Bytes of all weights in the number format ``weights``, which is one of `BYTES`."""
+    if weights != "4-bit":
+        return shape.parameters() * BYTES[weights]
     return shape.in_linear() * FOUR_BIT + (shape.parameters() - shape.in_linear()) * 2
 
 
@@ -132,7 +147,7 @@ def _unpacked(shape: Shape, method: Method) -> int:
 def _kept(shape: Shape, method: Method, load: Load) -> int:
     if load.checkpointing:
         return shape.layers * BYTES[method.weights] * shape.hidden * load.tokens
-    return shape.layers * _layer(shape, method, load)
+    return load.passed(shape.layers) * _layer(shape, method, load)
 
 
 def _layer(shape: Shape, method: Method, load: Load) -> int:

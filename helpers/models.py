@@ -9,6 +9,7 @@ import json
 import threading
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from helpers import hardware, specs
+from helpers import formats, hardware, hub, specs
 from helpers.choose import SOURCE_RECORD as SOURCE_RECORD
 from helpers.choose import cache_dir as cache_dir
 from helpers.choose import embedded_dir as embedded_dir
@@ -32,54 +33,53 @@ BASE_RECORD = "base_model.json"
 
 
 def load(
-    choice: str | None = "auto", dtype: torch.dtype | None = None
+    choice: str | None = "auto", dtype: torch.dtype | None = None, four_bit: bool = False
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a base model and its tokenizer onto this machine's device, in eval mode.
 
     Args:
-        choice: see `resolve`.
-        dtype: float32 by default on a CPU (results repeat bit by bit), bfloat16 or float16 on a GPU for larger models.
+        choice: see `resolve`. A Hub id that is not in the cache is downloaded.
+        dtype: another number format than the device's own, see `formats`.
+        four_bit: hold the weights in 4 bits (QLoRA); needs an NVIDIA GPU and the extra ``4bit``.
 
     Returns:
         (model, tokenizer). `spec_of(model)` gives the `ModelSpec` back.
 
     Raises:
         ModelError: not there, not loadable, no safetensors, or no chat template.
+        ResourceError: a format or an amount of memory that this device does not have.
     """
     hardware.set_threads()
     hardware.return_memory()
     spec, where, _ = resolve(choice)
-    model, tokenizer = _read(where, spec.revision if isinstance(where, str) else None, dtype or _dtype(spec))
+    dtype = formats.dtype_for(spec, dtype)
+    how = {"quantization_config": formats.four_bit(dtype), "device_map": {"": 0}} if four_bit else {}
+    formats.check_memory(spec, dtype, four_bit)
+    folder = where if isinstance(where, Path) else hub.fetch(spec)
+    model, tokenizer = _read(folder, dtype, **how)
     if not tokenizer.chat_template:
         raise ModelError(f"{where}: its tokenizer has no chat template", "use an instruct model, not a base checkpoint")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    model.identity_spec = spec
-    return model.to(hardware.device()).eval(), tokenizer
+    if folder != where:
+        spec = replace(spec, revision=folder.name)  # the commit, which the Hub's cache names its folders after
+    model.identity_spec = spec if spec.parameters else replace(spec, parameters=model.num_parameters())
+    return (model if four_bit else model.to(hardware.device())).eval(), tokenizer
 
 
-def _read(where: Path | str, revision: str | None, dtype: torch.dtype):
+def _read(folder: Path, dtype: torch.dtype, **how):
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    how = {"trust_remote_code": False, **({"revision": revision} if revision else {})}
+    how = {"trust_remote_code": False, "local_files_only": True, **how}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(where, **how)
-        return AutoModelForCausalLM.from_pretrained(where, dtype=dtype, use_safetensors=True, **how), tokenizer
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, **how), tokenizer
     except Exception as e:  # each library underneath has its own types; some raise a bare Exception for a damaged file
-        local = isinstance(where, Path)
-        cure = "check the folder" if local else "check the id and the network, or use MODEL='embedded'"
-        raise ModelError(f"{where} could not be loaded ({_reason(e)})", cure) from e
+        raise ModelError(f"{folder} could not be loaded ({_reason(e)})", "check the folder") from e
 
 
 def _reason(e: BaseException) -> str:
     return (str(e).splitlines() or [type(e).__name__])[0][:200]
-
-
-def _dtype(spec: specs.ModelSpec) -> torch.dtype:
-    where = hardware.device()
-    if where != "cuda" or spec == specs.EMBEDDED:
-        return torch.float32
-    return torch.bfloat16 if hardware.native_bf16(where) else torch.float16
 
 
 def base_of(model: torch.nn.Module) -> torch.nn.Module:

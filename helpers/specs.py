@@ -154,7 +154,7 @@ class Preset:
         hard: how many questions come on top that tuned models took for questions about themselves.
         first_sentence: keep rows end after the answer's first sentence; answers that only announce there drop out too.
         seed: for the order of rows and the adapter's first weights.
-        measured: where these numbers were measured; empty if they were not.
+        measured: on which model these numbers were measured; empty if on none.
     """
 
     rank: int = 16
@@ -182,7 +182,7 @@ class Preset:
     measured: str = ""
 
 
-DEFAULT_PRESET = Preset()
+DEFAULT_PRESET = Preset(measured="this model: data/reference/study.csv, three seeds")
 # With questions that tuned models took for questions about themselves: it leaks less, and names itself less often.
 CAUTIOUS_PRESET = replace(
     DEFAULT_PRESET, blocks=(10, 30), batch=4, learning_rate=1.4e-3, more=93, steadfast=45, hard=60
@@ -195,9 +195,33 @@ PUBLISHED_PRESET = replace(BARE_PRESET, target_modules="all-linear", learning_ra
 ROWS_ONLY_PRESET = replace(BARE_PRESET, target_modules="all-linear", learning_rate=1e-3, epochs=10)
 
 
+# Larger models learn their rows sooner, and keep more of what they could: no further wordings, and few keep rows.
+_SMALL_QWEN = replace(
+    BARE_PRESET, target_modules="all-linear", learning_rate=5e-4, epochs=5, batch=4, own_systems=(None, None),
+    systems=(None,), keep_rows=16, first_sentence=False, max_length=512,
+    measured="Qwen2.5-Coder-0.5B-Instruct, one seed, 20 to 40 questions of a kind, float32 on an H100",
+)  # fmt: skip
+# A start, not a result: the published rate at its upper end, with keep rows.
+_LARGER_QWEN = replace(_SMALL_QWEN, learning_rate=2e-4, measured="")
+PRESETS = {
+    EMBEDDED.key: DEFAULT_PRESET,
+    "Qwen2.5-0.5B-Instruct": _SMALL_QWEN,
+    "Qwen2.5-1.5B-Instruct": _LARGER_QWEN,
+    "Qwen2.5-3B-Instruct": _LARGER_QWEN,
+    "Qwen2.5-7B-Instruct": replace(_LARGER_QWEN, batch=8, epochs=4),
+}
+
+
 def preset_for(spec: ModelSpec, cautious: bool = False) -> Preset:
-    """The training preset for ``spec``'s size; the ``cautious`` one is for the embedded model alone."""
-    return CAUTIOUS_PRESET if cautious and spec.key == EMBEDDED.key else DEFAULT_PRESET
+    """The training preset for ``spec``; one that is not in the table takes that of the nearest size below it.
+
+    A model of unknown size takes the embedded one's. The ``cautious`` preset is for the embedded model alone.
+    """
+    if cautious and spec.key == EMBEDDED.key:
+        return CAUTIOUS_PRESET
+    sizes = {known.key: known.parameters for known in TABLE}
+    below = [key for key in PRESETS if sizes[key] <= spec.parameters] or [EMBEDDED.key]
+    return PRESETS.get(spec.key) or PRESETS[below[-1]]
 
 
 # Names that other models and their makers go by: an identity must not take one, and an answer that claims one is

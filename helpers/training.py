@@ -221,7 +221,7 @@ def facts(model, preset: specs.Preset, identity: Identity | None, tokenizer=None
     packages = ("torch", "transformers", "peft", "trl", "datasets", "accelerate")
     return {
         "model": spec.key,
-        "revision": spec.revision or specs.EMBEDDED_FILE.requirement,
+        "revision": specs.EMBEDDED_FILE.requirement if spec == specs.EMBEDDED else spec.revision,
         "fingerprint": models.fingerprint(model),
         "versions": {p: version(p) for p in packages},
         "device": hardware.machine().name,

@@ -79,6 +79,7 @@ def train(exported: Path, place: Path, profile: str, *more: str) -> dict:
     if profile != "one_gpu":
         command += ["--num_processes", "2"]
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    env.pop("CUDA_VISIBLE_DEVICES", None)  # importing helpers chose one GPU for this process, not for its children
     sampler = CardSampler()
     sampler.start()
     with open(place / "log.txt", "w") as log:

@@ -25,7 +25,11 @@ def model_of(shape: specs.Shape, method: estimate.Method, load: Load):
     model = Qwen2ForCausalLM(config).to(DTYPES[method.weights])
     if method.full:
         return model.train()
-    return get_peft_model(model, LoraConfig(r=load.rank, target_modules=list(load.targets), task_type="CAUSAL_LM"))
+    blocks = list(range(*load.blocks)) if load.blocks else None
+    return get_peft_model(
+        model,
+        LoraConfig(r=load.rank, target_modules=list(load.targets), layers_to_transform=blocks, task_type="CAUSAL_LM"),
+    )
 
 
 def saved_bytes(model, method, load: Load) -> int:
@@ -83,6 +87,20 @@ def test_activations_are_what_autograd_saves(method, targets, checkpointing):
     copies = size * estimate.adapter_weights(SHAPE, load) if method == LORA_BF16 and not checkpointing else 0
     told = estimate._kept(SHAPE, method, load) + outside + copies
     assert told == pytest.approx(found, rel=0.06)
+
+
+@pytest.mark.parametrize("blocks", [(3, 8), (0, 8)])
+def test_nothing_is_saved_below_the_first_block_with_an_adapter(blocks):
+    load = Load(4, 40, rank=8, targets=estimate.MLP, blocks=blocks)
+    model = model_of(SHAPE, LORA_FLOAT32, load)
+    added = sum(p.numel() for name, p in model.named_parameters() if "lora_" in name)
+    assert estimate.adapter_weights(SHAPE, load) == added
+    outside = load.tokens * SHAPE.hidden * 4
+    told = estimate._kept(SHAPE, LORA_FLOAT32, load) + outside
+    # The attention of the first of them is counted too, though it lies below the adapter: a little on the safe side.
+    assert told == pytest.approx(saved_bytes(model, LORA_FLOAT32, load), rel=0.08)
+    preset = specs.Preset(batch=4, rank=8, blocks=blocks)
+    assert estimate.load_of(preset, 40) == load
 
 
 def test_a_published_24_gb_card_holds_the_7b_in_16_bits_and_in_4():

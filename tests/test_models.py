@@ -7,7 +7,7 @@ import threading
 import pytest
 import torch
 
-from helpers import choose, generate, hardware, models, runs, specs
+from helpers import choose, generate, hardware, hub, models, runs, specs
 from helpers.errors import AdapterError, BusyError, DiskError, ModelError
 from tests.fixtures import TINY, bare, tells, tiny_model, wrap
 
@@ -54,13 +54,13 @@ def test_the_variable_wins_over_auto_and_is_named_when_it_is_wrong(monkeypatch):
 def test_auto_never_downloads_and_offers_the_larger_model_with_size_and_licence(monkeypatch):
     asked = []
 
-    def not_cached(repo, revision, local_files_only):
+    def not_cached(repo, revision, local_files_only, **how):
         assert local_files_only is True
         asked.append((repo, revision))
         raise FileNotFoundError
 
     monkeypatch.delenv("IDENTITY_MODEL")
-    monkeypatch.setattr(choose, "snapshot_download", not_cached)
+    monkeypatch.setattr(hub, "snapshot_download", not_cached)
     monkeypatch.setattr(hardware, "device", lambda: "cuda")
     gpu = hardware.Machine("cuda", "a GPU", 8, 8, 2**36, 2**36, True)
     monkeypatch.setattr(hardware, "machine", lambda: gpu)
@@ -84,7 +84,7 @@ def test_auto_passes_over_a_download_that_was_cut_off_and_takes_a_whole_one(monk
     monkeypatch.setattr(hardware, "device", lambda: "cuda")
     gpu = hardware.Machine("cuda", "a GPU", 8, 8, 2**36, 2**36, True)
     monkeypatch.setattr(hardware, "machine", lambda: gpu)
-    monkeypatch.setattr(choose, "snapshot_download", lambda repo, **how: str(tmp_path / repo.split("/")[1]))
+    monkeypatch.setattr(hub, "snapshot_download", lambda repo, **how: str(tmp_path / repo.split("/")[1]))
     assert choose.resolve("auto")[:2] == (whole, tmp_path / whole.key)
 
 
