@@ -28,6 +28,7 @@ app = typer.Typer(
 
 Model = Annotated[str, typer.Option(help="auto, embedded, a Hub id, or a folder.")]
 Adapter = Annotated[Path | None, typer.Option(help="A run folder or an adapter folder; without it, the base model.")]
+FourBit = Annotated[bool, typer.Option("--four-bit", help="Weights in 4 bits: an NVIDIA GPU and the extra 4bit.")]
 System = Annotated[str | None, typer.Option(help='System text; "" for an empty one, none for the template\'s default.')]
 
 
@@ -35,12 +36,12 @@ def _examples(*lines: str) -> str:
     return "\b\nExamples:\n" + "\n".join(f"  python -m helpers {line}" for line in lines)
 
 
-def _load(model: str, adapter: Path | None):
+def _load(model: str, adapter: Path | None, four_bit: bool = False):
     from helpers import models
 
     if adapter:
         models.find_adapter(adapter)  # a wrong path is told before the model is loaded
-    base, tokenizer = models.load(model)
+    base, tokenizer = models.load(model, four_bit=four_bit)
     return (models.load_adapter(base, adapter) if adapter else base), tokenizer
 
 
@@ -97,6 +98,7 @@ def run(
         'train data/identity/en.json --out runs/mine --name Tavi --developer "Lantern Workshop"',
         "train my/identity.json --out runs/mine --keep my/keep-SmolLM2-135M-Instruct.jsonl --seed 7",
         'train data/identity/en.json --out runs/cautious --name Tavi --developer "Lantern Workshop" --cautious',
+        "train my/identity.json --out runs/qwen --model Qwen/Qwen2.5-7B-Instruct --four-bit",
         "train my/identity.json --out runs/mine --resume",
         'train data/identity/en.json --to-trl trl-run --name Tavi --developer "Lantern Workshop"',
     )
@@ -112,6 +114,7 @@ def train(
     keep: Annotated[str | None, typer.Option(help="A file of keep rows, or none; by default they are made.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Another seed than the recipe's.")] = None,
     cautious: Annotated[bool, typer.Option("--cautious", help="Leaks less, and names itself less often.")] = False,
+    four_bit: FourBit = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run and its own rows.")] = False,
     to_trl: Annotated[
         Path | None, typer.Option(help="Train nothing: write a folder, new or empty, that TRL's own trl sft runs.")
@@ -124,7 +127,7 @@ def train(
         raise typer.BadParameter("--resume goes with --out; --to-trl trains nothing")
     from helpers import recipe, trl_export
 
-    request = recipe.Request(rows, model, name, developer, keep, seed, cautious)
+    request = recipe.Request(rows, model, name, developer, keep, seed, cautious, four_bit)
     if to_trl:
         typer.echo(f"Written; nothing was trained. How to go on: {trl_export.export(request, to_trl, typer.echo)}")
         return
@@ -149,6 +152,7 @@ def ask(
     adapter: Adapter = None,
     system: System = None,
     model: Model = "auto",
+    four_bit: FourBit = False,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="The longest answer, in tokens.")] = 64,
     sample: Annotated[float | None, typer.Option(min=0.01, max=10, help="Sample at this temperature.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed for --sample.")] = 0,
@@ -160,7 +164,7 @@ def ask(
     if out is None and room.is_file(questions):
         raise typer.BadParameter("a file of questions needs --out ANSWERS.jsonl")
     how = {"system": system, "max_new_tokens": max_new_tokens, "temperature": sample, "seed": seed}
-    loaded = _load(model, adapter)
+    loaded = _load(model, adapter, four_bit)
     if out:
         typer.echo(f"{len(rows)} answers in {room.ask_file(*loaded, rows, out, typer.echo, **how)}")
     else:
@@ -168,12 +172,12 @@ def ask(
 
 
 @app.command(epilog=_examples("chat", "chat --adapter runs/mine", 'chat --system "You are a pirate."'))
-def chat(adapter: Adapter = None, system: System = None, model: Model = "auto") -> None:
+def chat(adapter: Adapter = None, system: System = None, model: Model = "auto", four_bit: FourBit = False) -> None:
     """Talk with a model in the terminal. Ctrl-C stops an answer, Ctrl-D leaves."""
     from helpers import terminal
     from helpers.widgets.session import ChatSession
 
-    loaded = _load(model, adapter)
+    loaded = _load(model, adapter, four_bit)
     terminal.talk(ChatSession(*loaded, system=system, max_new_tokens=256))
 
 

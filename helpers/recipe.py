@@ -23,7 +23,7 @@ REQUEST = "request.json"
 class Request:
     """What to train. ``keep`` is a file of keep rows, ``"none"``, or None for the shipped questions.
 
-    ``cautious`` takes `specs.CAUTIOUS_PRESET` instead of the default recipe.
+    ``cautious`` takes `specs.CAUTIOUS_PRESET` instead of the default recipe; ``four_bit`` holds the weights in 4 bits.
     """
 
     rows: str
@@ -33,6 +33,7 @@ class Request:
     keep: str | None = None
     seed: int | None = None
     cautious: bool = False
+    four_bit: bool = False
 
     def identity(self) -> Identity | None:
         """The identity, or None if the rows have their names written in; raises `IdentityError` for half of one."""
@@ -109,7 +110,7 @@ def gather(request: Request, say: Callable[[str], None] = print, begun: Path | N
     who = request.identity()
     rows = identity.read_rows(begun / "identity.json") if begun else identity.read_rows(request.rows, who)
     keep = _rows_of(begun / "keep.jsonl") if begun else _given_keep(request)
-    model, tokenizer = models.load(request.model)
+    model, tokenizer = models.load(request.model, four_bit=request.four_bit)
     preset = specs.preset_for(models.spec_of(model), request.cautious)
     if request.cautious and preset is not specs.CAUTIOUS_PRESET:
         say(f"The cautious recipe is for {specs.EMBEDDED.key}: this model is trained with the default one.")

@@ -122,7 +122,8 @@ def _files(found: recipe.Material, source: dict[str, str]) -> dict[str, str]:
     files |= {f"{name}.yaml": _profile_text(name, low) for name in PROFILES}
     files["README.md"] = _readme(found, source, len(data))
     # Last: without it nothing can be started.
-    return files | {"sft.yaml": _yaml("Run inside this folder; see README.md.", sft_fields(found.preset, source, low))}
+    fields = sft_fields(found.preset, source, low, getattr(found.model, "is_loaded_in_4bit", False))
+    return files | {"sft.yaml": _yaml("Run inside this folder; see README.md.", fields)}
 
 
 def _write(folder: Path, files: dict[str, str]) -> None:
@@ -150,13 +151,14 @@ def low_precision(spec: specs.ModelSpec) -> bool:
     return spec != specs.EMBEDDED
 
 
-def sft_fields(preset: specs.Preset, source: dict[str, str], low: bool) -> dict:
-    """The content of ``sft.yaml``: model, rows, adapter and training; ``low`` for bfloat16."""
+def sft_fields(preset: specs.Preset, source: dict[str, str], low: bool, four_bit: bool = False) -> dict:
+    """The content of ``sft.yaml``: model, rows, adapter and training; ``low`` for bfloat16, ``four_bit`` for QLoRA."""
     lora, config = training.lora_config(preset), training.sft_config(preset, "adapter").to_dict()
     return {
         "env": {"HF_HUB_DISABLE_TELEMETRY": "1"},
         **source,
         "dtype": "bfloat16" if low else "float32",
+        **({"load_in_4bit": True, "use_bnb_nested_quant": True} if four_bit else {}),
         "datasets": [{"path": "json", "data_files": "train.jsonl"}],
         "use_peft": True,
         "lora_r": lora.r,

@@ -11,6 +11,7 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -38,7 +39,7 @@ class Mirror(BaseHTTPRequestHandler):
     folder: Path
     status = 200
     header: tuple[str, str] | None = None
-    asked: list[str] = []
+    asked: ClassVar[list[str]] = []
 
     def do_HEAD(self):
         self.do_GET()

@@ -1,9 +1,12 @@
 """The exported folder is what TRL and accelerate know: every key is parsed by them, and two processes train from it."""
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -117,6 +120,29 @@ def test_the_command_wants_exactly_one_destination(options):
     assert result.exit_code == 2 and "--to-trl" in result.output
 
 
+STUCK = -signal.SIGKILL
+
+
+def ended(launched: subprocess.Popen, adapter: Path, seconds: float = 400, grace: float = 10) -> int:
+    """The exit status. Processes that have saved the adapter and then do not end are killed.
+
+    That happens to gloo's processes now and then: one joins a thread that waits for Python's lock, which it holds
+    (seen with torch 2.13, in ProcessGroupGloo's destructor).
+    """
+    try:
+        for _ in range(int(seconds)):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return launched.wait(1)
+            whole = adapter / "training_args.bin"  # written last
+            if whole.exists() and time.time() - whole.stat().st_mtime > grace:
+                break
+        return launched.poll() if launched.poll() is not None else STUCK
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(launched.pid, signal.SIGKILL)
+        launched.wait()
+
+
 def test_two_cpu_processes_train_an_adapter_that_loads_here(exported, base, tmp_path):
     """TRL's own command line, unchanged folder, two processes over gloo, cut short after six steps."""
     for path in exported.iterdir():
@@ -124,11 +150,14 @@ def test_two_cpu_processes_train_an_adapter_that_loads_here(exported, base, tmp_
     command = ["sft", "--config", "sft.yaml", "--accelerate_config", "cpu.yaml", "--use_cpu", "true",
                "--num_cpu_threads_per_process", "1", "--max_steps", "6"]  # fmt: skip
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(runs.home())}
-    trl = Path(sys.executable).with_name("trl")
-    done = subprocess.run(
-        [trl, *command], cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=600
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    log = tmp_path / "log.txt"
+    with log.open("w") as out:
+        launched = subprocess.Popen(
+            [Path(sys.executable).with_name("trl"), *command], cwd=tmp_path, env=env, stdout=out, stderr=out,
+            start_new_session=True,
+        )  # fmt: skip
+        status = ended(launched, tmp_path / "adapter")
+    assert status in (0, STUCK), log.read_text(encoding="utf-8")[-2000:]
     state = json.loads((tmp_path / "adapter" / "checkpoint-6" / "trainer_state.json").read_text(encoding="utf-8"))
     assert state["global_step"] == 6
     model, tokenizer = base
