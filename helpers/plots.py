@@ -13,6 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from helpers import fonts
 from helpers.stats import rate
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
@@ -22,6 +23,7 @@ DASHES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1)), "-")
 
 
 def _axes(title: str, x: str, y: str, size: tuple[float, float] = (7.5, 3.6)) -> Axes:
+    fonts.check(title, x, y)
     _, ax = plt.subplots(figsize=size, layout="constrained")
     ax.set_title(title, loc="left", fontsize=11)
     ax.set_xlabel(x)
@@ -43,6 +45,7 @@ def loss_curves(log: Sequence[Mapping], title: str) -> None:
 
 def change_of_mind(history: Sequence[Mapping], own: str, rival: str, title: str) -> None:
     """Mean log-probability of the own and the rival answer against steps, from `IdentityTracker.history`."""
+    fonts.check(own, rival)
     ax = _axes(title, "optimiser step", "mean log-probability\n(nats a token; 0 is certainty)")
     steps = [h["step"] for h in history]
     for i, (key, label) in enumerate((("own", own), ("rival", rival))):
