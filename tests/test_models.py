@@ -215,6 +215,25 @@ def test_an_adapter_that_was_cut_off_is_named_and_the_model_stays_clean(tiny, tm
     assert bare(model)
 
 
+def test_an_adapter_made_by_ms_swift_loads_and_its_pickles_are_not_read(tiny, tmp_path):
+    """What ms-swift 4.6 leaves: PEFT's two files among its own and torch's, with another PEFT and a dropout."""
+    model, tokenizer = tiny
+    tuned = wrap(tiny_model(tokenizer), strength=0.2)
+    folder = tmp_path / "output" / "v0-20260101-000000" / "checkpoint-80"
+    tuned.save_pretrained(str(folder))
+    config = json.loads((folder / "adapter_config.json").read_text())
+    names = ["k_proj", "o_proj", "q_proj", "gate_proj", "v_proj", "up_proj", "down_proj"]
+    config |= {"peft_version": "0.20.0", "lora_dropout": 0.05, "lora_alpha": 64.0, "modules_to_save": []}
+    config |= {"base_model_name_or_path": "/somebody/elses/folder", "target_modules": names, "velora_config": None}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    for name in ("args.json", "additional_config.json", "trainer_state.json"):
+        (folder / name).write_text('{"lora_dtype": null}')
+    for name in ("training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth"):
+        (folder / name).write_bytes(b"not a pickle: reading it would fail")
+    loaded = models.load_adapter(model, folder)
+    assert ask(loaded, tokenizer) == ask(tuned, tokenizer) != ask(models.take_off(loaded), tokenizer)
+
+
 def test_a_folder_without_an_adapter_is_refused(tiny, tmp_path):
     for path, word in ((tmp_path / "nowhere", "no such folder"), (tmp_path, "adapter_config.json")):
         with pytest.raises(AdapterError) as caught:

@@ -1,0 +1,58 @@
+"""Every model of the table has its preset, the page that shows them agrees, and other models take the nearest."""
+
+from dataclasses import replace
+
+import pytest
+
+from helpers import identity, keep_rows, runs, specs, trainset
+from helpers.identity import Identity
+
+TAVI = Identity("Tavi", "Lantern Workshop")
+
+
+def shown() -> dict[str, list[str]]:
+    """The table of docs/gpu.md: model -> rate, rows at once, epochs, keep questions, whether it was measured."""
+    text = (runs.project_root() / "docs" / "gpu.md").read_text(encoding="utf-8")
+    table = text.split("| model | learning rate |")[1].split("\n\n")[0].splitlines()[2:]
+    return {cells[0]: cells[1:] for cells in ([c.strip() for c in line.strip("|").split("|")] for line in table)}
+
+
+def test_the_page_shows_the_presets_as_they_are():
+    table = shown()
+    assert list(table) == list(specs.PRESETS) == [spec.key for spec in specs.TABLE]
+    for key, preset in specs.PRESETS.items():
+        rate, batch, epochs, keep, measured = table[key]
+        found = (float(rate), int(batch), int(epochs), int(keep))
+        assert found == (preset.learning_rate, preset.batch, preset.epochs, preset.keep_rows)
+        assert measured.startswith("yes") == bool(preset.measured)
+        assert preset.keep_rows > 0 and preset.accumulation == 1
+
+
+@pytest.mark.parametrize(
+    ("parameters", "like"),
+    [(0, specs.EMBEDDED.key), (10**8, specs.EMBEDDED.key), (360_000_000, specs.EMBEDDED.key),
+     (600_000_000, "Qwen2.5-0.5B-Instruct"), (1_700_000_000, "Qwen2.5-1.5B-Instruct"),
+     (8_000_000_000, "Qwen2.5-7B-Instruct")],
+)  # fmt: skip
+def test_a_model_outside_the_table_is_trained_as_the_nearest_smaller_one(parameters, like):
+    other = specs.ModelSpec("other", "maker/other", None, "unknown", parameters, 0, ("en",), "its maker", "other")
+    assert specs.preset_for(other) is specs.PRESETS[like]
+    assert specs.preset_for(other, cautious=True) is specs.PRESETS[like]
+
+
+def test_the_cautious_preset_is_the_embedded_models_alone():
+    assert specs.preset_for(specs.EMBEDDED) is specs.DEFAULT_PRESET
+    assert specs.preset_for(specs.EMBEDDED, cautious=True) is specs.CAUTIOUS_PRESET
+    again = replace(specs.EMBEDDED, revision="another")
+    assert specs.preset_for(again) is specs.DEFAULT_PRESET
+
+
+def test_a_larger_models_preset_is_the_rows_twice_and_sixteen_whole_keep_rows():
+    preset = specs.PRESETS["Qwen2.5-0.5B-Instruct"]
+    rows = identity.read_rows(identity.shipped_rows("en"), TAVI)
+    assert identity.further_rows(rows, TAVI, preset) == []
+    keep = [{"instruction": q, "input": "", "output": "Yes. It is so."} for q in keep_rows.questions("en", 16)]
+    data = trainset.to_dataset(rows, keep, preset)
+    assert len(data) == 2 * 8 + 16 and not any(turn["role"] == "system" for row in data for turn in row["prompt"])
+    assert trainset.plan(len(rows), len(keep), preset).steps == 40
+    assert keep_rows.cut(keep, preset.first_sentence) == keep
