@@ -100,7 +100,10 @@ def device() -> str:
     if asked not in ("", "cpu", "cuda", "mps"):
         raise ModelError(f"IDENTITY_DEVICE={asked!r} is not a device", "set it to cpu, cuda or mps, or unset it")
     if asked == "cuda" and not torch.cuda.is_available():
-        raise ModelError("IDENTITY_DEVICE=cuda, but torch sees no GPU", "unset it, or install torch's CUDA build")
+        raise ModelError(
+            "IDENTITY_DEVICE=cuda, but torch sees no GPU",
+            "unset it, or install torch's CUDA build, on Linux: pip install --force-reinstall -c constraints.txt torch",
+        )
     return asked or ("cuda" if torch.cuda.is_available() else "cpu")
 
 

@@ -96,3 +96,23 @@ def test_freed_tensors_go_back_to_the_system():
         env = {k: v for k, v in os.environ.items() if k != "MALLOC_MMAP_THRESHOLD_"} | extra
         held[name] = int(subprocess.check_output([sys.executable, "-c", code], env=env, cwd=Path(__file__).parents[1]))
     assert held["set"] < 100 < held["left alone"]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "0"),
+        ({"CUDA_VISIBLE_DEVICES": "2,3"}, "2,3"),
+        ({"CUDA_VISIBLE_DEVICES": ""}, ""),
+        ({"LOCAL_RANK": "1"}, None),
+    ],
+    ids=["nothing", "chosen", "none wanted", "launched"],
+)
+def test_one_gpu_is_seen_unless_the_reader_or_a_launcher_says_otherwise(given, expected):
+    env = {k: v for k, v in os.environ.items() if k not in ("CUDA_VISIBLE_DEVICES", "LOCAL_RANK")}
+    code = "import helpers, os; print(repr(os.environ.get('CUDA_VISIBLE_DEVICES')))"
+    root = Path(__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, env={**env, **given}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == repr(expected)
