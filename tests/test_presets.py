@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from helpers import identity, keep_rows, runs, specs, trainset
+from helpers import estimate, identity, keep_rows, runs, specs, trainset
 from helpers.identity import Identity
 
 TAVI = Identity("Tavi", "Lantern Workshop")
@@ -21,10 +21,13 @@ def test_the_page_shows_the_presets_as_they_are():
     table = shown()
     assert list(table) == list(specs.PRESETS) == [spec.key for spec in specs.TABLE]
     for key, preset in specs.PRESETS.items():
-        rate, batch, epochs, keep, measured = table[key]
+        rate, batch, epochs, keep, trained, measured = table[key]
         found = (float(rate), int(batch), int(epochs), int(keep))
         assert found == (preset.learning_rate, preset.batch, preset.epochs, preset.keep_rows)
         assert measured.startswith("yes") == bool(preset.measured)
+        spec = next(s for s in specs.TABLE if s.key == key)
+        count = estimate.adapter_weights(spec.shape, estimate.load_of(preset))
+        assert trained == f"{count:,} ({count / spec.parameters:.2%})"
         assert preset.keep_rows > 0 and preset.accumulation == 1
 
 

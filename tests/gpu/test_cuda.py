@@ -176,3 +176,18 @@ def test_a_card_that_fits_the_7b_is_told_so():
     found = estimate.best(methods, here.memory_free)
     assert found and found.estimate.total <= here.memory_free
     assert recovery.method_of(models.load("embedded", dtype=torch.float16)[0]) is estimate.LORA_FP16
+
+
+def test_one_gpu_is_seen_however_many_there_are():
+    assert torch.cuda.device_count() == 1
+
+
+def test_weights_in_four_bits_train_and_their_adapter_loads_in_float32(tmp_path, gpu32):
+    pytest.importorskip("bitsandbytes", reason="the extra 4bit is not installed")
+    model, tokenizer = models.load("embedded", four_bit=True)
+    assert recovery.method_of(model) is estimate.QLORA
+    assert model.get_memory_footprint() < 0.6 * gpu32[0].get_memory_footprint()
+    preset = replace(SHORT, epochs=10, learning_rate=1e-3)
+    tuned = training.train_identity(model, tokenizer, own_rows(), [], tmp_path / "run", preset, identity=WHO)
+    assert names_itself(tuned, tokenizer) >= 6
+    assert names_itself(models.load_adapter(gpu32[0], tmp_path / "run"), tokenizer) >= 5
