@@ -58,7 +58,8 @@ def load(
     folder = where if isinstance(where, Path) else hub.fetch(spec)
     model, tokenizer = _read(folder, dtype, **how)
     if not tokenizer.chat_template:
-        raise ModelError(f"{where}: its tokenizer has no chat template", "use an instruct model, not a base checkpoint")
+        cure = "use an instruct model, not a base checkpoint: MODEL='Qwen/Qwen2.5-0.5B-Instruct', or 'embedded'"
+        raise ModelError(f"{where}: its tokenizer has no chat template", cure)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     if folder != where:
