@@ -1,4 +1,4 @@
-"""What the widgets cost: from Enter to the first character, characters lost, a redraw, memory over 200 turns.
+"""What the widgets cost: from Enter to the first character, until Stop holds, characters lost, a redraw, 200 turns.
 
 `make bench` runs it after `tests/bench.py`. No browser: a browser's own time is not ours to measure; the messages that
 would go to it are counted instead, and put together again as the page does.
@@ -58,6 +58,25 @@ def from_enter_to_text() -> dict:
     return {"first_character_seconds": statistics.median(seconds), "characters_lost": lost}
 
 
+def from_stop_to_rest(times: int = 5) -> dict:
+    """The longest of several times in seconds from Stop to a box that is ready again, in the middle of an answer."""
+    model, tokenizer = models.load("embedded")
+    seconds = []
+    for n in range(times):
+        box = ChatBox(model, tokenizer, max_new_tokens=400)
+        page = Page(box)
+        box.screen._received(box.screen, {"op": "ask", "text": "Write a long story about the sea."}, [])
+        while page.first is None:
+            time.sleep(0.005)
+        time.sleep(0.3 + 0.07 * n)
+        began = time.perf_counter()
+        box.stop_button.click()
+        _settle(box)
+        seconds.append(time.perf_counter() - began)
+        assert box.session.history[-1]["content"], "what was said is kept"
+    return {"stop_seconds_at_most": max(seconds)}
+
+
 class _Words:
     """Stands in for the model: a conversation of any length, at once."""
 
@@ -112,7 +131,7 @@ def training_redraw() -> dict:
 
 def main() -> None:
     """Measure all, print a line each, write the JSON."""
-    found = {**from_enter_to_text(), **two_hundred_turns(), **training_redraw()}
+    found = {**from_enter_to_text(), **from_stop_to_rest(), **two_hundred_turns(), **training_redraw()}
     for name, value in found.items():
         print(f"  {name.replace('_', ' '):<44}{value:>9.2f}")
     runs.write_json(OUT, found)
