@@ -65,9 +65,7 @@ def fetch(spec: ModelSpec) -> Path:
     cache = Path(constants.HF_HUB_CACHE)
     _check_room(spec, sum(s.size or 0 for s in info.siblings if s.rfilename.endswith(".safetensors")), cache)
     try:
-        with disk_errors(
-            cache, "free some space, or set HF_HOME to a folder on a larger disk; it goes on where it was"
-        ):
+        with disk_errors(cache, ROOM_CURE):
             folder = _snapshot(spec)
     except DiskError:
         raise
