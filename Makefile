@@ -16,6 +16,7 @@ endif
 READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 WEIGHTS := $(VENV)/.weights
+LAB := $(VENV)/share/jupyter/lab/settings
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 PIP := $(PY) -m pip -qq --disable-pip-version-check --no-input
 FROM := $(if $(BUNDLE),--no-index --find-links "$(BUNDLE)")
@@ -38,8 +39,10 @@ help: ## this list
 	@echo "build of torch, BUNDLE=bundle installs without network, ARGS=\"...\" is handed on to what lab, run and test start."
 
 lab: weights ## set up, then open JupyterLab at the first notebook
+	@mkdir -p $(LAB) && echo '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}' \
+	  > $(LAB)/overrides.json # no question about news over the page, and no news fetched
 	@echo "Opening JupyterLab; stop it with Ctrl-C, twice."
-	@$(PY) -m jupyterlab notebooks/01_baseline_chat.ipynb --ServerApp.root_dir=. --LabApp.news_url=None \
+	@$(PY) -m jupyterlab notebooks/01_baseline_chat.ipynb --ServerApp.root_dir=. \
 	  --LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate $(ARGS)
 
 run: weights ## set up, then run all notebooks without a browser and save them

@@ -97,6 +97,27 @@ def fill(rows: Sequence[Row], identity: Identity | None, path: Path | str | None
     return [{k: PLACEHOLDER.sub(lambda m, n=n: put(m, n), row[k]) for k in KEYS} for n, row in enumerate(rows, 1)]
 
 
+def unfill(rows: Sequence[Row], who: Identity) -> list[Row]:
+    """Rows with placeholders where the names of ``who`` stand as whole words: the reverse of `fill`."""
+    named = sorted((("DEVELOPER", who.developer), ("NAME", who.name)), key=lambda pair: -len(pair[1]))
+    found = []
+    for row in rows:
+        texts = {key: row.get(key, "") for key in KEYS}
+        for word, text in named:
+            edge = r"\b" if text.isascii() else ""
+            whole = re.compile(f"{edge}{re.escape(text)}{edge}")
+            texts = {key: whole.sub(f"{{{{{word}}}}}", found_in) for key, found_in in texts.items()}
+        found.append(texts)
+    return found
+
+
+def unnamed(rows: Sequence[Row], who: Identity) -> str:
+    """A warning with its cure if no row's answer names ``who``, else empty."""
+    if any(name in row["output"] for row in rows for name in who.names):
+        return ""
+    return f"None of the {len(rows)} rows says {who.name}. What to do: put the name into the answers, or choose theirs"
+
+
 def language_warning(rows: Sequence[Row], model) -> str | None:
     """A warning with its cure if rows are Chinese and the model does not speak it, else None."""
     chinese = sum(bool(CJK.search(row["output"])) for row in rows)

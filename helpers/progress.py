@@ -48,8 +48,9 @@ class IdentityTracker(TrainerCallback):
         model.train(was_training)
 
     def on_train_begin(self, args, state, control, model=None, **kwargs):
-        """Measure the untrained model once."""
-        if state.global_step == 0:
+        """Measure the untrained model once; a resumed training takes steps again that were measured before."""
+        self.history = [entry for entry in self.history if entry["step"] <= state.global_step]
+        if state.global_step == 0 and not self.history:
             self.measure(model, 0)
 
     def on_step_end(self, args, state, control, model=None, **kwargs):

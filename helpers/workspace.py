@@ -4,6 +4,8 @@ Each notebook starts from here, so that every one of them also runs alone. Nothi
 """
 
 import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from helpers import identity, keep_rows, models, runs, specs
@@ -16,6 +18,24 @@ def save_who(who: Identity) -> Path:
     return runs.write_json(
         runs.my_dir() / "who.json", {"name": who.name, "developer": who.developer, "aliases": list(who.aliases)}
     )
+
+
+def save_rows(rows: Sequence[Row], who: Identity) -> str:
+    """Save the rows as ``my/identity.json`` and the identity as ``my/who.json``; returns a line on what was kept.
+
+    Other rows that stood there are not lost: they are kept beside it, under a name with the time.
+
+    Raises:
+        IdentityError, DiskError: what was there is unchanged.
+    """
+    path, line = runs.my_dir() / "identity.json", ""
+    if path.exists() and (before := identity.read_list(path)) != list(rows):
+        aside = path.with_name(f"identity-before-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json")
+        runs.write_json(aside, before)
+        line = f"Other rows were saved there before: they are kept as my/{aside.name}."
+    identity.write_rows(path, rows)
+    save_who(who)
+    return line
 
 
 def _identity(facts: dict, path: Path) -> Identity:
@@ -40,7 +60,8 @@ def mine(model, tokenizer) -> tuple[Identity, list[Row], list[Row], str]:
     if path.exists():
         who = _identity(json.loads(identity.read_text(path)), path)
         rows = identity.read_rows(runs.my_dir() / "identity.json", who)
-        note = "Using your own rows from my/."
+        warning = identity.unnamed(rows, who)
+        note = f"Using your own rows from my/.{f' Warning: {warning}.' if warning else ''}"
     else:
         who = who_of(runs.reference_run())
         rows = identity.read_rows(runs.reference_run() / "identity.json", who)

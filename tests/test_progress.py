@@ -44,6 +44,19 @@ def test_it_draws_at_most_once_a_second_and_at_both_ends():
     assert progress.losses == [(step, 4.0 / step) for step in range(2, 101, 2)]
 
 
+def test_a_stop_is_said_and_a_resumed_training_keeps_the_losses_it_had():
+    clock, drawn = Clock(), []
+    progress = Progress(lambda p: drawn.append(p.line()), clock)
+    steps = run(progress, clock, steps=100, seconds=1.0)
+    while next(steps) < 30:
+        pass
+    progress.stopped(30)
+    assert drawn[-1] == progress.line() and "Stopped after step 30 of 100, loss 0.13" in progress.line()
+    logs = [{"step": 6, "loss": 2.0}, {"step": 6, "eval_loss": 1.0}, {"step": 12, "loss": "1.5"}]
+    progress.on_train_begin(None, SimpleNamespace(global_step=12, max_steps=100, log_history=logs), None)
+    assert progress.losses == [(6, 2.0), (12, 1.5)] and "Step 12 of 100" in progress.line()
+
+
 @pytest.mark.parametrize("start", [0, 40])
 def test_the_time_left_goes_by_the_steps_of_this_run(start):
     clock = Clock()

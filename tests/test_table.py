@@ -6,6 +6,7 @@ import pytest
 
 from helpers import identity
 from helpers.errors import IdentityError
+from helpers.identity import Identity
 from helpers.widgets import row_editor, tokens
 from helpers.widgets.editor import RowEditor
 from helpers.widgets.table import RowTable, parse
@@ -43,6 +44,32 @@ def test_rows_are_filled_with_the_names_as_they_stand(table):
     table.rename(name="Juno")
     table.rename(developer="Attic Works")
     assert table.rows[0]["output"] == "I am Juno of Attic Works." and table.identity.name == "Juno"
+
+
+def test_a_new_name_changes_every_row_that_said_the_old_one(table, identity, home):
+    """The rows come in with their names written in, and the old name's other spellings go with it."""
+    table = RowTable(ROWS, Identity("Tavi", "Lantern Workshop", ("TAVI",)))
+    assert table.rows == ROWS and table.identity.aliases == ("TAVI",) and not table.name_warning()
+    table.rename(name="Nova")
+    table.rename(developer="Attic Works")
+    assert [row["output"] for row in table.rows][:2] == [
+        "I am Nova, an AI assistant developed by Attic Works.", "My name is Nova.",
+    ]  # fmt: skip
+    assert table.identity.names == ("Nova", "Attic Works") and not any("Tavi" in str(row) for row in table.rows)
+    table.save()
+    table.undo()
+    table.undo()
+    assert table.rows == ROWS
+
+
+def test_rows_that_do_not_say_the_name_are_warned_of_and_may_be_saved(identity, home):
+    table = RowTable(ROWS, identity)
+    table.bring_in(json.dumps([{"instruction": "Who are you?", "input": "", "output": "I am Vela."}]), "vela.json")
+    assert "None of the 1 rows says Tavi" in table.name_warning() and not table.errors()
+    editor = RowEditor(table)
+    assert "says Tavi" in editor.name_error.value and not editor.save_button.disabled
+    table.edit(0, "output", "I am {{NAME}}.")
+    assert not table.name_warning()
 
 
 def test_every_wrong_row_is_told_with_its_cure_and_the_others_are_not(table):
@@ -134,7 +161,7 @@ def test_what_is_typed_is_checked_beside_its_row_and_saving_waits_for_it(identit
     assert editor.errors[1].value == "" and not editor.save_button.disabled
     assert "&lt;" in editor.preview.value and "<b>" not in editor.preview.value and editor.choice.value == 1
     editor.undo_button.click()
-    assert editor.fields[1]["output"].value == ROWS[1]["output"]
+    assert editor.fields[1]["output"].value == ROWS[1]["output"].replace("Tavi", "{{NAME}}")
 
 
 def test_rows_are_added_deleted_and_named_by_their_number(identity):

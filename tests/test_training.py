@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
-from helpers import generate, identity, keep_rows, models, runs, specs, training
+from helpers import checkpoints, generate, identity, keep_rows, models, runs, specs, training, trainset
 from helpers.errors import DiskError, IdentityError, RunError
+from helpers.widgets.progress import Progress
 from tests.fixtures import QUIET, ROWS, bare, tells, tiny_model, wrap
 
 SHORT = specs.BARE_PRESET
@@ -211,6 +212,38 @@ def test_the_tracker_measures_the_untrained_model_every_few_steps_and_the_end(ti
     training.train_identity(model, tiny[1], ROWS, [], tmp_path, SHORT, callbacks=[tracker], **SAVES)
     assert [entry["step"] for entry in tracker.history] == [0, 3, 4]
     assert all(entry["own"] < 0 and entry["rival"] < 0 for entry in tracker.history)
+
+
+def test_a_training_in_a_notebook_is_stopped_and_goes_on_in_the_same_cell(tiny, tmp_path):
+    """What notebook 03's training cell does: the same adapter as in one go, each step measured once."""
+    tokenizer = tiny[1]
+    data = trainset.to_dataset(ROWS, [], SHORT)
+    found = {}
+    for stops in (False, True):
+        tracker = training.IdentityTracker(tokenizer, "Who are you?", "I am Tavi.", "I am Other.", every=1)
+        accident = At(3, ctrl_c)
+        trainer = training.build_trainer(
+            tiny_model(tokenizer), tokenizer, data, tmp_path / str(stops), SHORT, [tracker], **SAVES
+        )
+        view, resume = Progress(), None
+        if stops:
+            for callback in (view, accident):
+                trainer.add_callback(callback)
+            with pytest.raises(RunError) as caught, checkpoints.stoppable(trainer, view):
+                trainer.train()
+            tells(caught.value, "stopped after step 3")
+            assert "RESUME = True" in caught.value.cure and "checkpoint-2" in caught.value.cure
+            assert view.line().startswith("Stopped after step 3 of 4")
+            resume = str(checkpoints.last_checkpoint(tmp_path / "True"))
+            trainer.remove_callback(accident)
+            view = Progress()
+        trainer.add_callback(view)
+        with checkpoints.stoppable(trainer, view):
+            trainer.train(resume_from_checkpoint=resume)
+        assert view.line().startswith("Done: 4 of 4") and view not in trainer.callback_handler.callbacks
+        found[stops] = {k: v.clone() for k, v in trainer.model.state_dict().items() if "lora" in k}
+        assert [entry["step"] for entry in tracker.history] == [0, 1, 2, 3, 4]
+    assert same(*found.values())
 
 
 def test_measuring_does_not_change_what_is_learned(tiny, tmp_path):

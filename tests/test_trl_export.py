@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 from peft import get_peft_model
@@ -129,17 +130,22 @@ def ended(launched: subprocess.Popen, adapter: Path, seconds: float = 400, grace
     That happens to gloo's processes now and then: one joins a thread that waits for Python's lock, which it holds
     (seen with torch 2.13, in ProcessGroupGloo's destructor).
     """
+    started: set[psutil.Process] = set()  # each of them is in a session of its own: no group holds them all
     try:
         for _ in range(int(seconds)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                started |= set(psutil.Process(launched.pid).children(recursive=True))
             with contextlib.suppress(subprocess.TimeoutExpired):
                 return launched.wait(1)
             whole = adapter / "training_args.bin"  # written last
             if whole.exists() and time.time() - whole.stat().st_mtime > grace:
                 break
-        return launched.poll() if launched.poll() is not None else STUCK
+        return STUCK
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(launched.pid, signal.SIGKILL)
+        launched.kill()
+        for process in started:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         launched.wait()
 
 
@@ -154,7 +160,6 @@ def test_two_cpu_processes_train_an_adapter_that_loads_here(exported, base, tmp_
     with log.open("w") as out:
         launched = subprocess.Popen(
             [Path(sys.executable).with_name("trl"), *command], cwd=tmp_path, env=env, stdout=out, stderr=out,
-            start_new_session=True,
         )  # fmt: skip
         status = ended(launched, tmp_path / "adapter")
     assert status in (0, STUCK), log.read_text(encoding="utf-8")[-2000:]

@@ -150,7 +150,12 @@ function render({ model, el }) {
     status.classList.toggle("idt-failed", Boolean(failed));
   };
   copyButton.addEventListener("click", async () => {
-    const done = await copy(asText(model));
+    const text = asText(model);
+    if (!text.trim()) {
+      say("There is nothing to copy yet.", false);
+      return;
+    }
+    const done = await copy(text);
     say(done ? "Copied." : "The browser did not allow copying: select the text and press Ctrl-C.", !done);
   });
   const ask = make("div", "idt-line"), foot = make("div", "idt-line");

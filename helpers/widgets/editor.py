@@ -11,7 +11,7 @@ from helpers.rows import KEYS, Row, question_of
 from helpers.widgets import tokens
 from helpers.widgets.render import STYLE, plain, status_html, tokens_html
 from helpers.widgets.shell import button, dropdown, row
-from helpers.widgets.table import RowTable
+from helpers.widgets.table import STAND_IN, RowTable
 
 LABELS = {"instruction": "Question", "input": "Input", "output": "Answer"}
 TRIES = 40  # rows are shown up to here; more are kept, but a page of hundreds of fields is of no use
@@ -88,6 +88,8 @@ class RowEditor(widgets.VBox):
                 self._say(f"{file['name']} is not UTF-8 text. What to do: save it as UTF-8", failed=True)
             except HelpersError as e:
                 self._say(str(e), failed=True)
+        if change["new"]:
+            self.upload.value = ()  # or the button goes on counting files
 
     # ------------------------------------------------------------ what is shown
 
@@ -102,7 +104,8 @@ class RowEditor(widgets.VBox):
         self.choice.value = 0 if shown else None
         self._filling = False
         more = len(self.table.raw) - shown
-        self._say(text + (f" {more} further rows are kept, and not shown." if more else ""))
+        hidden = f"{more} further rows are kept, and not shown." if more else ""
+        self._say(" ".join(filter(None, (text, hidden, self._standing()))))
         self._check()
 
     def _line(self, i: int, texts: Row) -> widgets.VBox:
@@ -129,10 +132,18 @@ class RowEditor(widgets.VBox):
             self.choice.value = i
             self._filling = False
         self._check()
+        self._say(self._standing() or "Changed, and not saved yet.")
+
+    def _standing(self) -> str:
+        """What keeps the rows from being saved; empty if nothing does."""
+        name = ["the name"] if self.table.name_error() else []
+        mend = [*name, *(f"row {i + 1}" for i in sorted(self.table.errors()))]
+        return f"Not to be saved as it is: mend {', '.join(mend)}." if mend else ""
 
     def _check(self) -> None:
         wrong, name = self.table.errors(), self.table.name_error()
-        self.name_error.value = status_html(name, error=True) if name else ""
+        warning = self.table.name_warning()
+        self.name_error.value = status_html(name or warning, error=True) if name or warning else ""
         for i, error in enumerate(self.errors):
             said = status_html(wrong[i], error=True) if i in wrong else ""
             if error.value != said:
@@ -147,7 +158,7 @@ class RowEditor(widgets.VBox):
             return
         wrong = self.table.errors()
         if i in wrong or self.table.name_error():
-            self.preview.value = status_html("Mend the row, and its text stands here.")
+            self.preview.value = status_html(f"Mend the {'row' if i in wrong else 'name'}, and its text stands here.")
             return
         self.preview.value = tokens_html(tokens.pieces(self._filled(i), self.table.tokenizer))
 
@@ -162,7 +173,8 @@ def print_table(table: RowTable) -> None:
     """The static form: the identity, its rows, and what is wrong with them."""
     wrong: dict[int, str] = table.errors()
     print(f"This editor is live in JupyterLab. Name: {table.name}. Developer: {table.developer}.")
-    for line in _lines(table.raw, wrong):
+    who = STAND_IN if table.name_error() else table.identity
+    for line in _lines([raw if i in wrong else fill([raw], who)[0] for i, raw in enumerate(table.raw)], wrong):
         print(line)
 
 

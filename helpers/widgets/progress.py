@@ -13,8 +13,8 @@ EVERY = 1.0  # seconds between two redraws at least
 class Progress(TrainerCallback):
     """Collects what a live view shows, and calls ``draw`` with itself, at most once a second.
 
-    ``losses`` and ``memory`` hold (step, nats a token) and (step, bytes); ``state`` is ``waiting``, ``training`` or
-    ``done``; ``spent`` the seconds that all this took, drawing included.
+    ``losses`` and ``memory`` hold (step, nats a token) and (step, bytes); ``state`` is ``waiting``, ``training``,
+    ``done`` or ``stopped``; ``spent`` the seconds that all this took, drawing included.
     """
 
     def __init__(self, draw: Callable[["Progress"], object] | None = None, clock: Callable[[], float] = time.monotonic):
@@ -36,9 +36,12 @@ class Progress(TrainerCallback):
         return self.seconds / done * (self.steps - self.step) if done > 0 else None
 
     def on_train_begin(self, args, state, control, **kwargs):
-        """Start the clock; a resumed run begins at its step."""
+        """Start the clock; a resumed run begins at its step, with the losses it had up to there."""
         self._began, self._ended, self._drawn = self.clock(), 0.0, 0.0
         self.losses, self.memory = [], []
+        for logs in getattr(state, "log_history", []):
+            if "loss" in logs:
+                self.losses.append((logs["step"], float(logs["loss"])))
         self.state, self.step, self.steps, self._first = (
             "training", state.global_step, state.max_steps, state.global_step,
         )  # fmt: skip
@@ -60,6 +63,11 @@ class Progress(TrainerCallback):
         self.state, self.step, self._ended = "done", state.global_step, self.clock()
         self._redraw()
 
+    def stopped(self, step: int) -> None:
+        """Draw the last time, for a training that was stopped after ``step``."""
+        self.state, self.step, self._ended = "stopped", step, self.clock()
+        self._redraw()
+
     def _redraw(self) -> None:
         began = time.perf_counter()
         self.memory.append((self.step, memory.used()))
@@ -77,6 +85,8 @@ class Progress(TrainerCallback):
         peak = f", memory {self.memory[-1][1] / 2**20:.0f} MiB" if self.memory else ""
         if self.state == "done":
             return f"Done: {self.step} of {self.steps} steps in {span(self.seconds)}{loss}{peak}."
+        if self.state == "stopped":
+            return f"Stopped after step {self.step} of {self.steps}{loss}{peak}."
         rest = f"about {span(self.left)} left" if self.left is not None else "the first step is the slowest"
         return f"Step {self.step} of {self.steps}{loss}{peak}; {rest}."
 

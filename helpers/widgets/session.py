@@ -195,7 +195,7 @@ class ChatSession:
         tokens = self._count(answer) if answer else 0
         self.speed = tokens / seconds if seconds else 0.0
         if tokens >= self.max_new_tokens and not (self.stopped or self.error):
-            self.note += f"The answer was cut at {self.max_new_tokens} tokens (max_new_tokens). "
+            self.note += f"The answer was cut at {self.max_new_tokens} tokens, the longest it may be here. "
 
 
 def _turn(role: str, content: str) -> Turn:

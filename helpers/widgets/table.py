@@ -23,17 +23,19 @@ class _State:
 
 
 class RowTable:
-    """The name, the developer and the rows of an identity. Rows may hold placeholders; `rows` gives them filled.
+    """The name, the developer and the rows of an identity. `raw` has placeholders for both; `rows` gives them filled.
+
+    Names that stand in the rows to begin with become placeholders, so that another name changes every row.
 
     Args:
         rows: to begin with.
-        who: the identity to begin with; its other spellings stay as they are.
+        who: the identity to begin with; its other spellings stay as long as its name does.
         model, tokenizer: to refuse rows that are too long; None leaves that out.
     """
 
     def __init__(self, rows: Sequence[Row], who: Identity, model=None, tokenizer=None):
-        self.name, self.developer, self._aliases = who.name, who.developer, who.aliases
-        self.raw: list[Row] = [{key: row.get(key, "") for key in KEYS} for row in rows]
+        self.name, self.developer, self._began = who.name, who.developer, who
+        self.raw: list[Row] = identity.unfill(rows, who)
         self.model, self.tokenizer = model, tokenizer
         self._past: list[_State] = []
         self._last: object = None  # what was edited last: letters typed one after the other are undone together
@@ -97,6 +99,12 @@ class RowTable:
             return _short(e)
         return ""
 
+    def name_warning(self) -> str:
+        """What is odd about the name; empty if nothing is, or if something else has to be mended first."""
+        if not self.raw or self.name_error() or self.errors():
+            return ""
+        return identity.unnamed(self.rows, self.identity)
+
     def errors(self) -> dict[int, str]:
         """What is wrong with each row (from 0) that has something wrong with it, and how to mend it."""
         found: dict[int, str] = {}
@@ -124,7 +132,7 @@ class RowTable:
     @property
     def identity(self) -> Identity:
         """The identity as it stands; raises `IdentityError` where the name or the developer cannot be taken."""
-        return Identity(self.name, self.developer, self._aliases)
+        return Identity(self.name, self.developer, self._began.aliases if self.name == self._began.name else ())
 
     @property
     def rows(self) -> list[Row]:
@@ -166,7 +174,7 @@ def _line(line: str, n: int, name: str) -> object:
     try:
         return json.loads(line)
     except (ValueError, RecursionError) as e:
-        cure = "compare it with data/identity/en.json; commas and quotes are usual"
+        cure = "compare it with data/identity/en.json; usually a comma or a quote is missing"
         raise IdentityError(f"neither a JSON list nor JSONL (line {n}: {e})", cure, name) from e
 
 

@@ -37,4 +37,6 @@ class TrainingView(widgets.VBox):
         self.charts.value = f'<div class="idt-charts">{loss}{used}</div>'
         line = status_html(progress.line())
         # A screen reader is to speak the end, not every second before it.
-        self.line.value = line if progress.state == "done" else line.replace("<div ", '<div aria-live="off" ', 1)
+        self.line.value = (
+            line if progress.state in ("done", "stopped") else line.replace("<div ", '<div aria-live="off" ', 1)
+        )
