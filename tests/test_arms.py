@@ -110,3 +110,14 @@ def test_strength_ends_with_the_answer_however_that_ends(base):
     bare = generate.answers(model, base[1], ["Who are you?"], adapter=False, max_new_tokens=16)
     assert [weak.strip()] == bare != before
     assert generate.answers(model, base[1], ["Who are you?"], max_new_tokens=16) == before
+
+
+def test_a_strength_set_in_the_middle_of_a_question_waits_for_the_next(scripted):
+    script = scripted(["a"], ["b"], ["c"], ["d"])
+    both = CompareSession(fake_model(), WordTokenizer())
+    pieces = both.ask("one")
+    next(pieces)
+    both.set_strength(1.5)
+    list(pieces)
+    list(both.ask("two"))
+    assert [c["strength"] for c in script.calls if c["adapter"]] == [1.0, 1.5]

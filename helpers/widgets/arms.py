@@ -39,6 +39,7 @@ class CompareSession:
             str(label): ChatSession(model, tokenizer, max_new_tokens=max_new_tokens, **arm)
             for label, arm in arms.items()
         }
+        self._strength: float | None = None
 
     def ask(self, text: str) -> Iterator[tuple[str, str]]:
         """Put ``text`` to every arm and return an iterator over (label, piece); failures as in `ChatSession.ask`."""
@@ -49,12 +50,13 @@ class CompareSession:
         return self._in_turn({label: session.retry() for label, session in self.arms.items()})
 
     def set_strength(self, strength: float) -> None:
-        """How much the adapter counts from the next answer on, in every arm that has it on; 1 is as trained."""
-        for session in self.arms.values():
-            if session.adapter:
-                session.strength = strength
+        """How much the adapter counts from the next question on, in every arm that has it on; 1 is as trained."""
+        self._strength = strength
 
     def _in_turn(self, answers: dict[str, Iterator[str]]) -> Iterator[tuple[str, str]]:
+        for session in self.arms.values():  # not before: a question under way is answered by all arms as it was asked
+            if session.adapter and self._strength is not None:
+                session.strength = self._strength
         try:
             for label, pieces in answers.items():
                 for piece in pieces:

@@ -50,6 +50,8 @@ class ChatBox(TalkBox):
         self.session.temperature, self.session.max_new_tokens = self.decoding.value or None, self.length.value
         self.session.adapter = self.adapter.value
         self._show_settings()
+        missing = self.system_kind.value == "own" and not self.system_text.value.strip()
+        self.screen.say("Type your system text below." if missing else "Counts from the next answer on.")
 
     def _show_settings(self) -> None:
         self.system_text.layout.display = None if self.system_kind.value == "own" else "none"

@@ -39,7 +39,7 @@ class CompareBox(TalkBox):
 
     def _strengthen(self, change) -> None:
         self.session.set_strength(change["new"])
-        self.screen.say(f"The adapter counts {change['new']:.0%} from the next answer on. Retry asks again.")
+        self.screen.say(f"The adapter counts {change['new']:.0%} from the next question on. Retry asks again.")
 
     def _switch(self, _) -> None:
         self.ballot, self._revealed, self.result.value = Ballot(self.session.arms), False, ""
@@ -49,7 +49,7 @@ class CompareBox(TalkBox):
         if self.blind.value:  # a conversation that goes on would tell the columns apart: every question starts anew
             self.session.clear()
             self.ballot.deal(text)
-            self._revealed = False
+            self._revealed, self.result.value = False, ""
         return self.session.ask(text)
 
     def clear(self) -> None:
