@@ -7,7 +7,6 @@ a network; here the Hub is asked once whether it is there before anything is fet
 import json
 from pathlib import Path
 
-import httpx
 from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub import errors as hub_errors
 
@@ -60,7 +59,7 @@ def fetch(spec: ModelSpec) -> Path:
         return folder
     try:
         info = HfApi().model_info(spec.hub_id, revision=spec.revision, files_metadata=True, timeout=SECONDS)
-    except Exception as e:
+    except Exception as e:  # the network's errors are of whichever client huggingface_hub has inside
         raise _refused(spec, e) from e
     cache = Path(constants.HF_HUB_CACHE)
     _check_room(spec, sum(s.size or 0 for s in info.siblings if s.rfilename.endswith(".safetensors")), cache)
@@ -114,6 +113,6 @@ def _refused(spec: ModelSpec, e: Exception) -> ModelError:
 
 
 def _reason(e: BaseException) -> str:
-    while e.__cause__ and not isinstance(e, httpx.HTTPError):
+    while e.__cause__:
         e = e.__cause__
     return (str(e).splitlines() or [type(e).__name__])[0][:120]

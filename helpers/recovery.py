@@ -16,7 +16,10 @@ import torch
 from helpers import estimate, models, specs
 from helpers.errors import ResourceError
 
-CURE = "take a smaller model (python -m helpers check shows what fits), or shorten the longest rows"
+CURE = (
+    "take a smaller model (python -m helpers check shows what fits), load it in 4 bits (four_bit=True, --four-bit), "
+    "or shorten the longest rows"
+)
 
 
 def smaller(batch: int, accumulation: int) -> tuple[int, int] | None:

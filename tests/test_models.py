@@ -1,14 +1,13 @@
-"""A choice names a model or says why not; adapters go on, come off and are refused where they do not belong."""
+"""Models load or say why not; adapters go on, come off and are refused where they do not belong."""
 
 import json
 import os
-import threading
 
 import pytest
 import torch
 
-from helpers import choose, generate, hardware, hub, models, runs, specs
-from helpers.errors import AdapterError, BusyError, DiskError, ModelError
+from helpers import generate, models, runs, specs
+from helpers.errors import AdapterError, DiskError, ModelError
 from tests.fixtures import TINY, bare, tells, tiny_model, wrap
 
 QUESTIONS = ["Who are you?", "Who wrote Hamlet?"]
@@ -25,67 +24,6 @@ def folder(tiny, tmp_path):
     model.save_pretrained(tmp_path / "mine")
     tokenizer.save_pretrained(tmp_path / "mine")
     return tmp_path / "mine"
-
-
-# Choosing
-
-
-@pytest.mark.parametrize("choice", ["auto", "embedded", None, ""])
-def test_the_embedded_model_is_the_default(choice):
-    spec, where, note = choose.resolve(choice)
-    assert spec is specs.EMBEDDED and where == choose.embedded_dir() and spec.key in note
-
-
-@pytest.mark.parametrize("choice", ["smolm", "./nowhere", "/no/such/folder", "a/b/c", "/x", "~/x", "C:\\models"])
-def test_an_unknown_model_is_refused_with_what_would_be_known(choice):
-    with pytest.raises(ModelError) as caught:
-        choose.resolve(choice)
-    tells(caught.value, repr(choice), "embedded", "Hub id")
-
-
-def test_the_variable_wins_over_auto_and_is_named_when_it_is_wrong(monkeypatch):
-    monkeypatch.setenv("IDENTITY_MODEL", "nonsense")
-    with pytest.raises(ModelError) as caught:
-        choose.resolve("auto")
-    tells(caught.value, "'nonsense'")
-    assert choose.resolve("embedded")[0] is specs.EMBEDDED
-
-
-def test_auto_never_downloads_and_offers_the_larger_model_with_size_and_licence(monkeypatch):
-    asked = []
-
-    def not_cached(repo, revision, local_files_only, **how):
-        assert local_files_only is True
-        asked.append((repo, revision))
-        raise FileNotFoundError
-
-    monkeypatch.delenv("IDENTITY_MODEL")
-    monkeypatch.setattr(hub, "snapshot_download", not_cached)
-    monkeypatch.setattr(hardware, "device", lambda: "cuda")
-    gpu = hardware.Machine("cuda", "a GPU", 8, 8, 2**36, 2**36, True)
-    monkeypatch.setattr(hardware, "machine", lambda: gpu)
-    spec, _, note = choose.resolve("auto")
-    free = [s for s in specs.HUB_MODELS if s.licence == "Apache-2.0"]
-    assert spec is specs.EMBEDDED and asked == [(s.hub_id, s.revision) for s in free]
-    assert free[0].hub_id in note and free[0].revision in note and "15 GB" in note and "Apache-2.0" in note
-
-
-def test_auto_passes_over_a_download_that_was_cut_off_and_takes_a_whole_one(monkeypatch, tmp_path):
-    for spec in specs.HUB_MODELS:
-        (tmp_path / spec.key).mkdir()
-        (tmp_path / spec.key / "config.json").write_text("{}")
-    half, whole = specs.HUB_MODELS[0], specs.HUB_MODELS[2]
-    index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
-    for spec, shards in ((half, 1), (whole, 2)):
-        (tmp_path / spec.key / "model.safetensors.index.json").write_text(json.dumps(index))
-        for n in range(1, shards + 1):
-            (tmp_path / spec.key / f"model-0000{n}-of-00002.safetensors").write_text("")
-    monkeypatch.delenv("IDENTITY_MODEL")
-    monkeypatch.setattr(hardware, "device", lambda: "cuda")
-    gpu = hardware.Machine("cuda", "a GPU", 8, 8, 2**36, 2**36, True)
-    monkeypatch.setattr(hardware, "machine", lambda: gpu)
-    monkeypatch.setattr(hub, "snapshot_download", lambda repo, **how: str(tmp_path / repo.split("/")[1]))
-    assert choose.resolve("auto")[:2] == (whole, tmp_path / whole.key)
 
 
 # Loading
@@ -260,54 +198,3 @@ def test_a_really_full_disk_leaves_no_half_adapter(tiny, small_disk):
         models.save_adapter(wrap(tiny[0]), folder / "adapter")
     tells(caught.value, str(folder), "disk is full")
     assert list(folder.iterdir()) == []
-
-
-# The lock
-
-
-def test_a_second_thread_is_told_what_the_model_is_doing(tiny):
-    model, found = tiny[0], []
-
-    def second():
-        try:
-            with models.model_lock(model, wait=False):
-                found.append("got it")
-        except BusyError as e:
-            found.append(e)
-
-    def run():
-        thread = threading.Thread(target=second)
-        thread.start()
-        thread.join()
-
-    with models.model_lock(model, "training"), models.model_lock(model, "an answer inside it"):
-        run()
-    tells(found[0], "busy", "an answer inside it")
-    run()
-    assert found[1] == "got it"
-
-
-def test_an_adapter_and_its_base_model_share_one_lock(tiny):
-    model, found = tiny[0], []
-    tuned = wrap(model)
-
-    def second():
-        with pytest.raises(BusyError), models.model_lock(model, wait=False):
-            pass
-        found.append(True)
-
-    with models.model_lock(tuned, "training"):
-        thread = threading.Thread(target=second)
-        thread.start()
-        thread.join()
-    assert found == [True]
-
-
-def test_the_lock_is_free_after_a_failure(tiny):
-    with pytest.raises(ValueError), models.model_lock(tiny[0], "failing"):
-        raise ValueError
-    done = []
-    thread = threading.Thread(target=lambda: done.append(models.model_lock(tiny[0], wait=False).__enter__()))
-    thread.start()
-    thread.join()
-    assert done == [None]
