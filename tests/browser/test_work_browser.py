@@ -21,11 +21,18 @@ me = identity.Identity("Tavi", "Lantern Workshop")
 rows = identity.read_rows(identity.shipped_rows("en"), me)
 """
 EDITOR = "table = row_editor(rows, me, model, tokenizer)"
-CHAT = "chat_box(model, tokenizer)"
+CHAT = "from helpers.widgets.chat import ChatBox\ntalk = ChatBox(model, tokenizer)\ntalk"
+# Trains until the chat was refused and some steps more: a page that is slow to ask still finds the training going on.
 TRAIN = """
+from transformers import TrainerCallback
+class UntilAsked(TrainerCallback):
+    more = 12
+    def on_step_end(self, args, state, control, **kwargs):
+        self.more -= bool(talk.session.error)
+        control.should_training_stop = control.should_training_stop or self.more <= 0
 view = training_view()
 tuned = training.train_identity(model, tokenizer, rows, [], runs.new_run("browser"), specs.DEFAULT_PRESET,
-                                callbacks=[view], identity=me, max_steps=12)
+                                callbacks=[view, UntilAsked()], identity=me, max_steps=600)
 print("redraws", view.redraws, "share", view.spent / view.seconds)
 """
 SCRIPTED = """
@@ -185,7 +192,7 @@ def test_training_is_drawn_while_it_goes_on_and_the_chat_says_so_and_stays_alive
     expect(chat.log()).to_contain_text("the model is busy: training is running")
     assert "Step" in line.inner_text()  # still training
     expect(line).not_to_have_text(first)
-    expect(line).to_contain_text("Done: 12 of 12 steps")
+    expect(line).to_contain_text("Done: ")
     assert view.locator("svg polyline").first.get_attribute("points")
     printed = cell.locator(".jp-OutputArea-output").filter(has_text=re.compile(r"redraws \d+ share \S+"))
     expect(printed).to_have_count(1)  # the cell's own code has both words too, and is there before its output
@@ -209,12 +216,15 @@ def test_notebook_01_runs_whole_and_its_chat_answers(open_book, lab):
     assert labs.quiet(page.problems) == []
 
 
-def test_notebook_04_runs_whole_and_its_comparison_answers(open_book, lab):
-    shutil.copy(labs.ROOT / "notebooks" / "04_load_adapter_and_compare.ipynb", lab.folder)
-    page = open_book("04_load_adapter_and_compare.ipynb", patience=8 * labs.PATIENCE)
+def test_the_comparison_of_notebook_04_answers(open_book):
+    """The cells that load the adapter and its comparison as they stand. The notebook whole is nbval's."""
+    book = labs.ROOT / "notebooks" / "04_load_adapter_and_compare.ipynb"
+    cells = labs.cells_of(book, "MODEL =", "who = workspace.who_of", "compare_box(")
+    assert len(cells) == 3
+    page = open_book("comparison.ipynb", cells)
     box = Box(page, 0)
     box.button("What should I call you?").click()
-    expect(box.root).to_contain_text("I'm Tavi", timeout=labs.PATIENCE)
+    expect(box.root).to_contain_text("I'm Tavi")
     assert labs.quiet(page.problems) == []
 
 
