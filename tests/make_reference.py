@@ -2,7 +2,7 @@
 
 Each part takes minutes to hours on two CPU cores, and minutes on a GPU. `prompts`, `study` and `curves` keep every
 finished batch in the folder given, and go on where they were. The device stands in the files, so nobody has to trust
-a table without knowing where it was measured.
+a table without knowing where it was measured; `point` repeats one point of the curves wherever you are.
 """
 
 import json
@@ -32,6 +32,7 @@ from helpers import (
     results,
     runs,
     specs,
+    stats,
     study,
     sweep,
     training,
@@ -174,6 +175,35 @@ def curves(folder: str = "build/curves", *seeds: str) -> None:
     runs.write_atomic(REFERENCE / "curves.csv", sweep.table(Path(folder), todo, WHO).to_csv(index=False))
 
 
+def point(curve: str = "default", x: str = "default", folder: str = "build/point") -> None:
+    """Train one point of the published curves here, and print its shares on `dev` beside those in ``curves.csv``."""
+    published = pd.read_csv(REFERENCE / "curves.csv", dtype={"x": str})
+    published = published[(published["system in use"] == "template default") & (published["seed"] == SEEDS[0])]
+    chosen = [p for p in sweep.points(sweep.Point("default", "default")) if (p.curve, p.x) == (curve, x)]
+    told = published[(published["curve"] == curve) & (published["x"] == x)]
+    if told.empty or not chosen:
+        have = published["x"][published["curve"] == curve].unique().tolist() or published["curve"].unique().tolist()
+        sys.exit(f"There is no point {x!r} on the curve {curve!r}. What there is: {'; '.join(have)}")
+    model, tokenizer = models.load("embedded")
+    preset, found = chosen[0].preset, study.asked("en", "dev", turns=(3, 10))
+    keep = keep_rows.make(model, tokenizer, keep_rows.questions("en", preset.keep_rows, preset.hard), first=False)
+    sweep.run(model, tokenizer, WHO, keep, chosen, Path(folder))
+    judged = study.judge(study.kept(Path(folder) / chosen[0].key), found, WHO)
+    judged = judged[judged["system"] == "template default"]
+    print(f"{curve}, {x}: published from {told.iloc[0]['device']}, repeated on {hardware.machine().name}")
+    print(beside(told.iloc[0], results.measures(study.with_facts(judged, found))).to_string(index=False))
+
+
+def beside(published: pd.Series, here: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Published shares with the 95% Wilson interval of as many questions, and the share found here."""
+    rows = []
+    for name, table in here.items():
+        rate, now = stats.wilson(round(published[name] * len(table)), len(table)), float(table["hit"].mean())
+        within = "yes" if rate.low <= now <= rate.high else "no"
+        rows.append({"measure": name, "published": str(rate), "here": round(now, 2), "within": within})
+    return pd.DataFrame(rows)
+
+
 def mine(*seeds: str) -> None:
     """Find the questions of the pool that tuned models take for questions about themselves: ``keep/hard-en.jsonl``.
 
@@ -199,7 +229,7 @@ def mine(*seeds: str) -> None:
 
 PARTS = {
     "adapter": adapter, "full": full, "one": one, "prompts": prompt_search, "study": study_table, "curves": curves,
-    "mine": mine,
+    "mine": mine, "point": point,
 }  # fmt: skip
 
 if __name__ == "__main__":
