@@ -218,13 +218,18 @@ def test_votes_are_counted_for_the_arm_behind_the_column_and_shown_at_the_end(sc
 
 
 def test_the_slider_reaches_the_tuned_arm_alone(scripted):
-    script = scripted(["a"], ["b"])
+    script = scripted(["a"], ["b"], ["a"], ["b"])
     box = compare_of(arms={"base": {"adapter": False}, "tuned": {}})
     assert box.screen.has_strength
     box.screen.strength = 0.5
     box.ask("q")
     settle(box)
     assert [c["strength"] for c in script.calls] == [1.0, 0.5]
+    assert [box.screen.columns[i][1]["who"] for i in (0, 1)] == ["base", "tuned (strength 50%)"]
+    box.blind.value = True
+    box.ask("q")
+    settle(box)
+    assert [box.screen.columns[i][1]["who"] for i in (0, 1)] == ["Model", "Model"]  # it would tell them apart
     assert not CompareBox(object(), WordTokenizer(), arms={"a": {}, "b": {"system": "x"}}).screen.has_strength
 
 
@@ -269,7 +274,9 @@ def test_two_chats_on_one_model_never_mix(embedded):
     until(lambda: first.session.history[-1]["role"] == "assistant")
     second.ask("What is the capital of France?")
     settle(second)
-    assert "the model is busy" in second.screen.status and "a chat answer is running" in second.screen.status
+    said = second.screen.text_of()
+    assert "the model is busy" in said and "a chat answer is running" in said
+    assert "busy" not in second.screen.status and second.screen.failed  # both are spoken: the reason once
     assert pairs(second.session.history) == [("What is the capital of France?", None)]
     first.stop_button.click()
     settle(first)

@@ -43,6 +43,12 @@ def test_stop_keeps_what_was_said(chat, scripted):
     assert list(chat.ask("Go on?")) == ["Yes."] and not chat.stopped
 
 
+def test_what_is_shown_of_an_answer_only_grows(chat, scripted):
+    scripted([" I ", "am ", "Tavi. "])
+    shown = [render.entries(chat)[-1]["text"] for _ in chat.ask("q")] + [render.entries(chat)[-1]["text"]]
+    assert shown == ["I", "I am", "I am Tavi.", "I am Tavi."]  # the page gets each piece once
+
+
 def test_a_stop_before_the_first_word_is_not_lost(chat, scripted):
     script = scripted(["never said"])
     pieces = chat.ask("Who are you?")

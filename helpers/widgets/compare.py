@@ -80,11 +80,6 @@ class CompareBox(TalkBox):
     def _asked(self) -> bool:
         return any(session.history for session in self.session.arms.values())
 
-    def _error(self) -> str:
-        if not self._hidden():
-            return self.session.error
-        return " ".join(dict.fromkeys(s.error for s in self.session.arms.values() if s.error))
-
     def _note(self) -> str:
         return "" if self._hidden() else self.session.note  # its lines begin with the names
 
@@ -92,7 +87,10 @@ class CompareBox(TalkBox):
         order = self.ballot.order if self.blind.value else list(self.session.arms)
         self.screen.names = self._letters if self._hidden() else order
         for i, label in enumerate(order):
-            self.screen.show(i, entries(self.session.arms[label], "Model" if self._hidden() else label))
+            hidden = self._hidden()  # a strength would tell the columns apart
+            self.screen.show(
+                i, entries(self.session.arms[label], "Model" if hidden else label, tell_strength=not hidden)
+            )
         self.votes.layout.display = None if self.blind.value else "none"
         for vote in self.vote_buttons:
             vote.disabled = self._running or not self.ballot.open

@@ -19,6 +19,7 @@ STYLE = """<style>
 .idt-row > .widget-inline-hbox { width: auto; flex: 0 1 auto; }
 .idt-row .widget-label { width: auto; }
 .idt-row .widget-dropdown > select { width: auto; }
+[data-jp-theme-light="false"] .idt-row select { background-image: none; appearance: auto; color-scheme: dark; }
 .idt-quiet { color: var(--jp-content-font-color1, inherit); font-style: italic; }
 .idt-error { border-left: 3px solid var(--jp-error-color1, #d32f2f); padding-left: .6em; }
 .idt-tokens { white-space: pre-wrap; overflow-wrap: anywhere; font-family: var(--jp-code-font-family, monospace); }
@@ -33,23 +34,35 @@ def entry(kind: str, who: str, text: str) -> Entry:
     return {"kind": kind, "who": plain(who), "text": plain(text)}
 
 
-def entries(session: ChatSession, name: str = "Model", tell_adapter: bool = False) -> list[Entry]:
+def entries(
+    session: ChatSession, name: str = "Model", tell_adapter: bool = False, tell_strength: bool = False
+) -> list[Entry]:
     """The conversation as entries: question and answer in turn, a mark for an answer to come, and what went wrong.
 
     Args:
         tell_adapter: say beside each answer whether the adapter was on, for a chat in which it may change.
+        tell_strength: say how much the adapter counted, beside each answer for which that was not 100%.
     """
     found, said = [], pairs(session.history)
     made = _makers(session.history)
     for i, (question, answer) in enumerate(said):
         found.append(entry("you", "You", question))
         maker = made[i] or session.settings()
-        who = f"{name} ({'adapter on' if maker.get('adapter') else 'adapter off'})" if tell_adapter else name
+        who = f"{name}{_told(maker, tell_adapter, tell_strength)}"
         last = session.answering and i == len(said) - 1
+        answer = (answer or "").strip()  # as it will be kept: a space at its end, taken back, is no growth
         found.append(entry("model", who, answer) if answer else entry("quiet", who, "…" if last else "(no answer)"))
     if session.error:
         found.append(entry("error", "", session.error))
     return found
+
+
+def _told(maker: Turn, adapter: bool, strength: bool) -> str:
+    on = maker.get("adapter")
+    told = [f"adapter {'on' if on else 'off'}"] if adapter else []
+    if strength and on and maker.get("strength", 1.0) != 1.0:
+        told.append(f"strength {maker['strength']:.0%}")
+    return f" ({', '.join(told)})" if told else ""
 
 
 def _makers(history: Sequence[Turn]) -> list[Turn | None]:

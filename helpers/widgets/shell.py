@@ -114,16 +114,19 @@ class TalkBox(widgets.VBox):
             failure = explain(e)
         finally:
             self._running = False
-            self._refresh(*self._outcome(failure or self._error(), time.monotonic() - began))
+            self._refresh(*self._outcome(failure, time.monotonic() - began))
 
-    def _outcome(self, error: str, seconds: float) -> tuple[str, bool]:
-        if error:
-            return error, True
+    def _outcome(self, failure: str, seconds: float) -> tuple[str, bool]:
+        if failure:
+            return failure, True
+        if self._error():  # said once: a screen reader speaks both the conversation and the status
+            return "No whole answer: the reason stands in the conversation.", True
         stopped = "Stopped; what was said is kept." if self.session.stopped else ""
         end = self._ending or stopped or f"Done in {seconds:.1f} s{self._speed()}."
         return f"{end} {self._note()}".strip(), False
 
     def _error(self) -> str:
+        """Why the last answer failed, as the conversation shows it; empty if it did not."""
         return self.session.error
 
     def _note(self) -> str:
