@@ -3,9 +3,9 @@
 It is not a training framework. The training itself is TRL's and PEFT's, and stands in notebook 03.
 Modules are "rooms": each imports only from those above it in this list, so any of them can be read alone:
 errors, runs, hardware, specs, hub, estimate, memory, choose, formats, models, weights, generate, rows, identity,
-keep_rows, trainset, checkpoints, progress, recovery, training, judge, sandbox, overlap, probes, prompts, stats, study,
-results, sweep, workspace, evidence, diagnose, fonts, plots, widgets, preflight, questions, recipe, trl_export, execute,
-report, terminal, and the command line in ``__main__``.
+keep_rows, trainset, checkpoints, progress, recovery, training, judge, sandbox, overlap, probes, prompts, stats,
+study, results, sweep, workspace, evidence, diagnose, fonts, plots, tables, widgets, preflight, questions, recipe,
+trl_export, execute, report, terminal, and the command line in ``__main__``.
 """
 
 import os

@@ -55,7 +55,7 @@ def change_of_mind(history: Sequence[Mapping], own: str, rival: str, title: str)
         ax.axvline(crossed, color="grey", lw=1, ls=":")
         place = {"xytext": (6, 4), "textcoords": "offset points", "va": "bottom", "fontsize": 9}
         ax.annotate(f"own answer ahead by step {crossed}", (crossed, ax.get_ylim()[0]), **place)
-    ax.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(0, -0.2))
+    ax.figure.legend(frameon=False, fontsize=9, loc="outside lower left")
 
 
 def memory(samples: Sequence[tuple], parts: Mapping[str, int], title: str) -> None:
@@ -141,7 +141,7 @@ def shares(
         )
     ax.set_xticks(range(len(groups)), [f"{g}\nn = {n}" for g, n in zip(groups, counts, strict=True)])
     ax.set_ylim(0, 1.05)
-    ax.legend(frameon=False, fontsize=9, ncols=min(len(arms), 3), loc="lower left", bbox_to_anchor=(0, -0.42))
+    ax.figure.legend(frameon=False, fontsize=9, ncols=min(len(arms), 3), loc="outside lower left")
 
 
 def retention(table: pd.DataFrame, arm: str, turn: str, value: str, title: str) -> None:
@@ -166,7 +166,7 @@ def retention(table: pd.DataFrame, arm: str, turn: str, value: str, title: str) 
         )
     ax.set_ylim(-0.03, 1.05)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0, -0.5), ncols=3)
+    ax.figure.legend(frameon=False, fontsize=9, ncols=3, loc="outside lower left")
 
 
 def recipes(
