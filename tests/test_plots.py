@@ -30,7 +30,7 @@ def drawn() -> bytes:
 def test_chinese_text_is_drawn_with_every_glyph():
     plots.change_of_mind(HISTORY, OWN, RIVAL, TITLE)
     assert drawn().startswith(b"\x89PNG")
-    labels = [text.get_text() for text in plt.gca().get_legend().get_texts()]
+    labels = [text.get_text() for text in plt.gcf().legends[0].get_texts()]
     assert labels == [OWN, RIVAL] and plt.gca().get_title(loc="left") == TITLE
     assert "step 8" in plt.gca().texts[0].get_text()
 
