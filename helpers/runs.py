@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import filelock
+
 from helpers.errors import DiskError, RunError
 
 MANIFEST = "manifest.json"
@@ -148,6 +150,24 @@ def write_json(path: Path | str, value: object) -> Path:
 def write_jsonl(path: Path | str, rows: list[dict]) -> Path:
     """`write_atomic` of ``rows``, one JSON object a line."""
     return write_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+@contextlib.contextmanager
+def claimed(path: Path | str) -> Iterator[bool]:
+    """Whether ``path`` is this process's to make: False while another is at it, so that several share the work.
+
+    The claim is a locked file beside ``path``; it ends with the block, or with the process however that ends.
+    """
+    lock = filelock.FileLock(f"{path}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
 def sha256(path: Path | str) -> str:

@@ -110,33 +110,36 @@ def run(
 
     ``keep`` holds whole answers to every shipped question (`keep_rows.make` with ``first=False``). An adapter on
     ``model`` is taken off first, and it is left without one. Each recipe leaves ``<key>.json`` (what it was and where
-    it ran), written last, and its answers in ``<key>/``.
+    it ran), written last, and its answers in ``<key>/``. Several processes may work on one folder: each takes points
+    that no other has.
     """
-    found = study.asked("en", split, turns=(3, 10))
-    own = [p for p in found if probes.AXIS_OF[p["category"]] in ("identity", "attack")]
+    Path(folder).mkdir(parents=True, exist_ok=True)
     for point in todo:
         note = Path(folder) / f"{point.key}.json"
-        if note.exists():
-            continue
-        rows = identity.read_rows(identity.shipped_rows("en"), who)[: point.rows]
-        chosen = kept(keep, point.preset)
-        with tempfile.TemporaryDirectory() as scratch:
-            began = time.perf_counter()
-            quiet = {"save_strategy": "no", "logging_strategy": "no"}
-            tuned = training.train_identity(
-                model, tokenizer, rows, chosen, Path(scratch), point.preset, identity=who, **quiet
-            )
-            seconds = round(time.perf_counter() - began, 2)
-            facts = training.facts(tuned, point.preset, who, tokenizer)
-        answers = Path(folder) / point.key
-        seed = point.preset.seed
-        study.ask(tuned, tokenizer, study.Arm("point", seed=seed), found, answers, **how)
-        if point.curve == "system text in training":
-            for label, text in (("none", ""), ("generic", GENERIC), ("foreign", study.FOREIGN)):
-                study.ask(tuned, tokenizer, study.Arm("point", label, Prompt(text), seed), own, answers, **how)
-        models.take_off(tuned)
-        told = {"point": asdict(point), "seconds": seconds, **facts, "device": hardware.machine().name}
-        runs.write_json(note, told)
+        with runs.claimed(note) as ours:
+            if ours and not note.exists():
+                _measure(model, tokenizer, who, keep, point, note, split, how)
+
+
+def _measure(model, tokenizer, who: Identity, keep, point: Point, note: Path, split: str, how: dict) -> None:
+    found = study.asked("en", split, turns=(3, 10))
+    rows = identity.read_rows(identity.shipped_rows("en"), who)[: point.rows]
+    with tempfile.TemporaryDirectory() as scratch:
+        began = time.perf_counter()
+        tuned = training.train_identity(
+            model, tokenizer, rows, kept(keep, point.preset), Path(scratch), point.preset, identity=who,
+            save_strategy="no", logging_strategy="no",
+        )  # fmt: skip
+        seconds = round(time.perf_counter() - began, 2)
+        facts = training.facts(tuned, point.preset, who, tokenizer)
+    answers, seed = note.with_suffix(""), point.preset.seed
+    study.ask(tuned, tokenizer, study.Arm("point", seed=seed), found, answers, **how)
+    if point.curve == "system text in training":
+        own = [p for p in found if probes.AXIS_OF[p["category"]] in ("identity", "attack")]
+        for label, text in (("none", ""), ("generic", GENERIC), ("foreign", study.FOREIGN)):
+            study.ask(tuned, tokenizer, study.Arm("point", label, Prompt(text), seed), own, answers, **how)
+    models.take_off(tuned)
+    runs.write_json(note, {"point": asdict(point), "seconds": seconds, **facts, "device": hardware.machine().name})
 
 
 def table(folder: Path, done: Sequence[Point], who: Identity, split: str = "dev") -> pd.DataFrame:

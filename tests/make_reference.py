@@ -1,8 +1,9 @@
 """Makes `data/reference/`: `python tests/make_reference.py adapter|full|prompts|study|curves|mine`. No test runs it.
 
 Each part takes minutes to hours on two CPU cores, and minutes on a GPU. `prompts`, `study` and `curves` keep every
-finished batch in the folder given, and go on where they were. The device stands in the files, so nobody has to trust
-a table without knowing where it was measured; `point` repeats one point of the curves wherever you are.
+finished batch in the folder given, and go on where they were; several processes of `study` or `curves` may share one.
+The device stands in the files, so nobody has to trust a table without knowing where it was measured; `point` repeats
+one point of the curves wherever you are.
 """
 
 import json
@@ -44,6 +45,8 @@ REFERENCE = runs.reference_run()
 TABLES = ("full_tuning.csv", "curves.csv", "prompts.csv", "study.csv", "several_gpus.csv")
 BEST_PROMPT = "all rows, Q and A"  # of `prompts.variants`, by `results.merit` on dev
 SEEDS = (42, 1, 2)
+RECIPES = {study.DEFAULT: specs.DEFAULT_PRESET, study.CAUTIOUS: specs.CAUTIOUS_PRESET,
+           study.ROWS_ONLY: specs.ROWS_ONLY_PRESET}  # fmt: skip
 
 
 def eight_rows():
@@ -127,42 +130,54 @@ def prompt_search(folder: str = "build/prompts") -> None:
     runs.write_atomic(REFERENCE / "prompts.csv", table.to_csv())
 
 
-def study_arms(model, tokenizer, keep, folder: Path):
-    """Every arm of the study: base under five system texts, then each recipe and seed, trained now."""
+def whole_answers(model, tokenizer, folder: Path) -> list[identity.Row]:
+    """The base model's whole answers to every shipped question, made once for ``folder``."""
+    path = folder / "keep" / "whole.jsonl"  # a folder of its own: what lies beside the notes are answers of arms
+    if not path.exists():
+        runs.write_jsonl(path, keep_rows.make(model, tokenizer, keep_rows.questions("en", hard=None), first=False))
+    return keep_rows.read(path)
+
+
+def ask_arm(model, tokenizer, weights: str, seed: int, systems: dict, folder: Path) -> None:
+    """Everything the study asks of one recipe and seed, or of the base model, that ``folder`` does not hold yet."""
     test = study.asked("en", "test")
     alone = [p for p in test if probes.AXIS_OF[p["category"]] == "identity"]
     talks = [t for t in probes.read_jsonl(runs.data_dir() / "probes" / "drift-en.jsonl") if t["split"] == "test"]
-    systems = study.systems(WHO, prompts.variants(WHO, eight_rows())[BEST_PROMPT])
-    for label, prompt in systems.items():
-        arm = study.Arm(study.BASE, label, prompt)
+    base = weights == study.BASE
+    for label in systems if base else ("template default", "none", "foreign", "best prompt"):
+        arm = study.Arm(weights, label, systems[label], seed)
         study.ask(model, tokenizer, arm, test, folder, progress=arm.name)
-        if label in ("one sentence", "best prompt"):
+        if label in (("one sentence", "best prompt") if base else ("template default",)):
             study.ask(model, tokenizer, arm, alone, folder, samples=5)
             study.in_own_words(model, tokenizer, arm, talks, folder)
-    recipes = {study.DEFAULT: specs.DEFAULT_PRESET, study.CAUTIOUS: specs.CAUTIOUS_PRESET,
-               study.ROWS_ONLY: specs.ROWS_ONLY_PRESET}  # fmt: skip
-    for weights, preset in recipes.items():
-        for seed in SEEDS:
-            with tempfile.TemporaryDirectory() as scratch:
-                tuned = training.train_identity(
-                    model, tokenizer, eight_rows(), sweep.kept(keep, preset), Path(scratch) / "run",
-                    training.with_seed(preset, seed), identity=WHO, save_strategy="no",
-                )  # fmt: skip
-            for label in ("template default", "none", "foreign", "best prompt"):
-                arm = study.Arm(weights, label, systems[label], seed)
-                study.ask(tuned, tokenizer, arm, test, folder, progress=arm.name)
-            arm = study.Arm(weights, seed=seed)
-            study.ask(tuned, tokenizer, arm, alone, folder, samples=5)
-            study.in_own_words(tuned, tokenizer, arm, talks, folder)
-            model = models.take_off(tuned)
 
 
 def study_table(folder: str = "build/study") -> None:
-    """Ask every arm of the study that ``folder`` does not hold yet, judge all answers, and write ``study.csv``."""
+    """Ask every arm of the study that ``folder`` does not hold yet, judge all answers, and write ``study.csv``.
+
+    Several processes may be started on one folder: each takes arms that no other has, and the last one writes.
+    """
     model, tokenizer = models.load("embedded")
-    keep = keep_rows.make(model, tokenizer, keep_rows.questions("en", hard=None), first=False)
-    study_arms(model, tokenizer, keep, Path(folder))
-    table = study.judge(study.kept(Path(folder)), study.asked("en", "test"), WHO)
+    place, missing = Path(folder), []
+    keep, rows = whole_answers(model, tokenizer, place), eight_rows()
+    systems = study.systems(WHO, prompts.variants(WHO, rows)[BEST_PROMPT])
+    for weights, seed in [(study.BASE, 0), *((w, s) for w in RECIPES for s in SEEDS)]:
+        note = place / f"{weights.replace(' ', '-')}-{seed}.json"
+        with runs.claimed(note) as ours, tempfile.TemporaryDirectory() as scratch:
+            if ours and not note.exists():
+                if weights != study.BASE:
+                    preset = training.with_seed(RECIPES[weights], seed)
+                    model = training.train_identity(
+                        model, tokenizer, rows, sweep.kept(keep, preset), Path(scratch) / "run", preset, identity=WHO,
+                        save_strategy="no",
+                    )  # fmt: skip
+                ask_arm(model, tokenizer, weights, seed, systems, place)
+                model = models.take_off(model)
+                runs.write_json(note, {"device": hardware.machine().name})
+        missing += [] if note.exists() else [note.stem]
+    if missing:
+        sys.exit(f"Others are still at {', '.join(missing)}: start this once more when they have ended.")
+    table = study.judge(study.kept(place), study.asked("en", "test"), WHO)
     runs.write_atomic(REFERENCE / "study.csv", table.assign(device=hardware.machine().name).to_csv(index=False))
 
 
@@ -170,8 +185,7 @@ def curves(folder: str = "build/curves", *seeds: str) -> None:
     """Every point of the curves that ``folder`` does not hold yet, for each seed, judged into ``curves.csv``."""
     model, tokenizer = models.load("embedded")
     todo = sweep.points(sweep.Point("default", "default"), [int(s) for s in seeds] or [42])
-    keep = keep_rows.make(model, tokenizer, keep_rows.questions("en", hard=None), first=False)
-    sweep.run(model, tokenizer, WHO, keep, todo, Path(folder))
+    sweep.run(model, tokenizer, WHO, whole_answers(model, tokenizer, Path(folder)), todo, Path(folder))
     runs.write_atomic(REFERENCE / "curves.csv", sweep.table(Path(folder), todo, WHO).to_csv(index=False))
 
 

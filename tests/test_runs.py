@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -198,3 +200,19 @@ def test_lines_of_json_come_back_as_they_were(folder):
     rows = [{"a": "é\n小"}, {"b": [1, 2]}]
     path = runs.write_jsonl(folder / "a.jsonl", rows)
     assert [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] == rows
+
+
+def test_what_one_process_makes_no_other_does_until_it_ends(tmp_path):
+    note = tmp_path / "point.json"
+    hold = (
+        "import time; from helpers import runs\n"
+        f"with runs.claimed({str(note)!r}) as ours: print(ours, flush=True); time.sleep(60)"
+    )
+    other = subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE, text=True)
+    assert other.stdout.readline() == "True\n"
+    with runs.claimed(note) as ours:
+        assert not ours
+    other.kill()
+    other.wait()
+    with runs.claimed(note) as ours:
+        assert ours
