@@ -160,7 +160,8 @@ def claimed(path: Path | str) -> Iterator[bool]:
     """
     lock = filelock.FileLock(f"{path}.lock")
     try:
-        lock.acquire(timeout=0)
+        with disk_errors(path):
+            lock.acquire(timeout=0)
     except filelock.Timeout:
         yield False
         return

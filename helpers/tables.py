@@ -34,9 +34,8 @@ def html(table: pd.DataFrame) -> str | None:
 
 
 def _aligned(row: str, labels: Sequence[bool], columns: Sequence[bool]) -> str:
-    cells = CELL.findall(row)
-    left = [*labels, *columns][len(labels) + len(columns) - len(cells) :]  # labels that span rows stand in the first
-    if len(cells) > len(labels) + len(columns):
+    left, cells = [*labels, *columns], len(CELL.findall(row))
+    if cells > len(left):  # pandas left out columns of a wide table
         return row
-    each = iter(left)
+    each = iter(left[len(left) - cells :])  # labels that span rows stand in the first of these alone
     return CELL.sub(lambda cell: f"<{cell[1]}{cell[2]}{LEFT if next(each) else ''}>", row)

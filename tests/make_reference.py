@@ -152,17 +152,23 @@ def ask_arm(model, tokenizer, weights: str, seed: int, systems: dict, folder: Pa
             study.in_own_words(model, tokenizer, arm, talks, folder)
 
 
+def end_unless_whole(notes: list[Path]) -> None:
+    """A table is made of all its parts: end with a word if other processes are still at some."""
+    if missing := [note.stem for note in notes if not note.exists()]:
+        sys.exit(f"Others are still at {', '.join(missing)}: start this once more when they have ended.")
+
+
 def study_table(folder: str = "build/study") -> None:
     """Ask every arm of the study that ``folder`` does not hold yet, judge all answers, and write ``study.csv``.
 
     Several processes may be started on one folder: each takes arms that no other has, and the last one writes.
     """
     model, tokenizer = models.load("embedded")
-    place, missing = Path(folder), []
+    place, notes = Path(folder), []
     keep, rows = whole_answers(model, tokenizer, place), eight_rows()
     systems = study.systems(WHO, prompts.variants(WHO, rows)[BEST_PROMPT])
     for weights, seed in [(study.BASE, 0), *((w, s) for w in RECIPES for s in SEEDS)]:
-        note = place / f"{weights.replace(' ', '-')}-{seed}.json"
+        notes.append(note := place / f"{weights.replace(' ', '-')}-{seed}.json")
         with runs.claimed(note) as ours, tempfile.TemporaryDirectory() as scratch:
             if ours and not note.exists():
                 if weights != study.BASE:
@@ -174,9 +180,7 @@ def study_table(folder: str = "build/study") -> None:
                 ask_arm(model, tokenizer, weights, seed, systems, place)
                 model = models.take_off(model)
                 runs.write_json(note, {"device": hardware.machine().name})
-        missing += [] if note.exists() else [note.stem]
-    if missing:
-        sys.exit(f"Others are still at {', '.join(missing)}: start this once more when they have ended.")
+    end_unless_whole(notes)
     table = study.judge(study.kept(place), study.asked("en", "test"), WHO)
     runs.write_atomic(REFERENCE / "study.csv", table.assign(device=hardware.machine().name).to_csv(index=False))
 
@@ -186,6 +190,7 @@ def curves(folder: str = "build/curves", *seeds: str) -> None:
     model, tokenizer = models.load("embedded")
     todo = sweep.points(sweep.Point("default", "default"), [int(s) for s in seeds] or [42])
     sweep.run(model, tokenizer, WHO, whole_answers(model, tokenizer, Path(folder)), todo, Path(folder))
+    end_unless_whole([Path(folder) / f"{p.key}.json" for p in todo])
     runs.write_atomic(REFERENCE / "curves.csv", sweep.table(Path(folder), todo, WHO).to_csv(index=False))
 
 

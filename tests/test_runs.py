@@ -216,3 +216,14 @@ def test_what_one_process_makes_no_other_does_until_it_ends(tmp_path):
     other.wait()
     with runs.claimed(note) as ours:
         assert ours
+
+
+def test_a_claim_in_a_folder_that_cannot_be_written_names_the_cure(tmp_path, monkeypatch):
+    def barred(self, timeout):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(runs.filelock.FileLock, "acquire", barred)
+    with pytest.raises(DiskError) as caught, runs.claimed(tmp_path / "point.json"):
+        pass
+    tells(caught.value, "point.json", "cannot be written")
+    assert "choose a folder" in caught.value.cure

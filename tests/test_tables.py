@@ -17,7 +17,7 @@ def options():
         yield
 
 
-def sides(html: str) -> list[list[str]]:
+def sides(html: str) -> list[str]:
     """For each row of the table where its cells stand: ``l`` or ``r``."""
     rows = re.findall(r"<tr.*?</tr>", html, re.S)
     return ["".join("l" if "left" in c else "r" for c in re.findall(r"<t[hd][^>]*>", row)) for row in rows]

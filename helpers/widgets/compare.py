@@ -85,12 +85,11 @@ class CompareBox(TalkBox):
 
     def _show(self) -> None:
         order = self.ballot.order if self.blind.value else list(self.session.arms)
-        self.screen.names = self._letters if self._hidden() else order
-        for i, label in enumerate(order):
-            hidden = self._hidden()  # a strength would tell the columns apart
-            self.screen.show(
-                i, entries(self.session.arms[label], "Model" if hidden else label, tell_strength=not hidden)
-            )
+        hidden = self._hidden()
+        self.screen.names = self._letters if hidden else order
+        for i, label in enumerate(order):  # hidden, a strength would tell the columns apart
+            name = "Model" if hidden else label
+            self.screen.show(i, entries(self.session.arms[label], name, tell_strength=not hidden))
         self.votes.layout.display = None if self.blind.value else "none"
         for vote in self.vote_buttons:
             vote.disabled = self._running or not self.ballot.open
