@@ -35,6 +35,18 @@ def dropdown(label: str, options: Sequence, value) -> widgets.Dropdown:
     return widgets.Dropdown(description=label, options=options, value=value, style={"description_width": "initial"})
 
 
+def reach_a_busy_kernel(widget: widgets.Widget) -> None:
+    """Have what is typed and pressed in ``widget`` taken while a cell runs, such as a training.
+
+    JupyterLab sends it to a thread of the kernel that is free then. ipykernel 7.4 hands it to the thread that last
+    wrote to the widget instead: often the one that runs the cells, where it waits until the cell has ended.
+    """
+    if hasattr(widget.comm, "_reply_subshell_for"):
+        widget.comm._reply_subshell_for = lambda data, default: default
+    for child in getattr(widget, "children", ()):
+        reach_a_busy_kernel(child)
+
+
 class TalkBox(widgets.VBox):
     """A conversation with its buttons over a session, and the thread that streams the answers.
 
@@ -56,6 +68,7 @@ class TalkBox(widgets.VBox):
             rows += [row([widgets.Label(f"{label}:"), *made])] if made else []
         self.children = [widgets.HTML(STYLE, layout={"display": "none"}), self.screen, *rows, *self._settings()]
         self.add_class("idt-box")
+        reach_a_busy_kernel(self)
         self._refresh("Ready.")
 
     def _buttons(self) -> Sequence[widgets.Widget]:
