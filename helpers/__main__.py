@@ -97,7 +97,7 @@ def run(
     epilog=_examples(
         'train data/identity/en.json --out runs/mine --name Tavi --developer "Lantern Workshop"',
         "train my/identity.json --out runs/mine --keep my/keep-SmolLM2-135M-Instruct.jsonl --seed 7",
-        'train data/identity/en.json --out runs/cautious --name Tavi --developer "Lantern Workshop" --cautious',
+        'train data/identity/en.json --out runs/thorough --name Tavi --developer "Lantern Workshop" --thorough',
         "train my/identity.json --out runs/qwen --model Qwen/Qwen2.5-7B-Instruct --four-bit",
         "train my/identity.json --out runs/mine --resume",
         'train data/identity/en.json --to-trl trl-run --name Tavi --developer "Lantern Workshop"',
@@ -113,7 +113,9 @@ def train(
     developer: Annotated[str | None, typer.Option(help="Fills {{DEVELOPER}} in the rows.")] = None,
     keep: Annotated[str | None, typer.Option(help="A file of keep rows, or none; by default they are made.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Another seed than the recipe's.")] = None,
-    cautious: Annotated[bool, typer.Option("--cautious", help="Leaks less, and names itself less often.")] = False,
+    thorough: Annotated[
+        bool, typer.Option("--thorough", help="Thrice the time, for a name that holds better.")
+    ] = False,
     four_bit: FourBit = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run and its own rows.")] = False,
     to_trl: Annotated[
@@ -127,7 +129,7 @@ def train(
         raise typer.BadParameter("--resume goes with --out; --to-trl trains nothing")
     from helpers import recipe, trl_export
 
-    request = recipe.Request(rows, model, name, developer, keep, seed, cautious, four_bit)
+    request = recipe.Request(rows, model, name, developer, keep, seed, thorough, four_bit)
     if to_trl:
         typer.echo(f"Written; nothing was trained. How to go on: {trl_export.export(request, to_trl, typer.echo)}")
         return

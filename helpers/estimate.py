@@ -12,9 +12,11 @@ Counted are the parts that a training step holds, in bytes:
   the tensors it really saves in tests/test_estimate.py. With checkpointing only the input of each layer is kept, and
   one layer is computed again at a time (Chen et al., arXiv:1604.06174). The gradients flowing through one layer take
   about as much as the layer saved.
-- logits: TRL's loss goes over the vocabulary in tiles of 32768 and never holds all logits at once.
-- context: what is there before any tensor: Python and its libraries on a CPU (measured), CUDA's kernels on a
-  GPU (assumed: no GPU was measured yet).
+- logits: TRL's loss goes over the vocabulary in tiles of 32768 and never holds all logits at once; on a GPU it looks at
+  the answers' tokens alone, taken as half of all. It is through before gradients flow through the layers, so on a GPU,
+  where its memory is used again, only what it takes beyond them counts.
+- context: what is there before any tensor: Python and its libraries on a CPU, CUDA's kernels on a GPU (both measured,
+  the latter on an H100).
 
 Where only some blocks carry an adapter, nothing is saved below the first of them, unless with checkpointing.
 """
@@ -27,8 +29,9 @@ MIB = 2**20
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "4-bit": 2}  # of one activation
 FOUR_BIT = 0.5 + 1 / 64 + 4 / (64 * 256)  # bytes a weight
 TILE = 32_768  # words of the vocabulary that TRL's loss looks at together (trl.trainer.utils)
-CONTEXT = {"cpu": 450 * MIB, "cuda": 600 * MIB}
-WORKSPACE = {"cpu": 0, "cuda": 32 * MIB}  # cuBLAS's on Hopper, taken from torch's allocator
+CONTEXT = {"cpu": 450 * MIB, "cuda": 780 * MIB}
+WORKSPACE = {"cpu": 0, "cuda": 64 * MIB}  # cuBLAS's and cuBLASLt's on Hopper, taken from torch's allocator
+SCORED = {"cpu": 1.0, "cuda": 0.5}  # share of the tokens that the loss looks at
 TILE_COPIES = {"cpu": 8, "cuda": 0}  # float32 copies of a tile of logits; a fused kernel needs none on CUDA
 ATTENTION, MLP = ("q_proj", "k_proj", "v_proj", "o_proj"), ("gate_proj", "up_proj", "down_proj")
 
@@ -114,7 +117,9 @@ def estimate(shape: Shape, method: Method, load: Load, where: str = "cuda") -> E
     size, trained = BYTES[method.weights], shape.parameters() if method.full else adapter_weights(shape, load)
     each = 4 if not method.full and method.weights in ("bfloat16", "float16") else size
     copies = trained * size if each > size else 0  # autocast's 16-bit copies of the adapter
-    saved, kept, head = _layer(shape, method, load), _kept(shape, method, load), _logits(shape, method, load, where)
+    saved, kept = _layer(shape, method, load), _kept(shape, method, load)
+    head = _logits(shape, method, load, where)
+    head = max(0, head - saved) if where == "cuda" else head
     through = kept + (2 if load.checkpointing else 1) * saved  # the layer in work, and its gradients
     parts = {
         "weights": weights_bytes(shape, method.weights),
@@ -175,8 +180,8 @@ def _inputs(shape: Shape, method: Method, load: Load) -> int:
 
 def _logits(shape: Shape, method: Method, load: Load, where: str) -> int:
     # One tile, its copies, and the gradient of the last hidden state in float32.
-    width = min(shape.vocab, TILE)
-    tile = load.tokens * width * (BYTES[method.weights] + 4 * TILE_COPIES[where])
+    width, scored = min(shape.vocab, TILE), load.tokens * SCORED[where]
+    tile = scored * width * (BYTES[method.weights] + 4 * TILE_COPIES[where])
     return tile + 4 * load.tokens * shape.hidden
 
 

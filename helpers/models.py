@@ -158,8 +158,13 @@ def _attach(model: PreTrainedModel, folder: Path) -> PeftModel:
 
 
 def take_off(model: torch.nn.Module) -> torch.nn.Module:
-    """The base model with every adapter layer removed, weights untouched; for one half attached or no longer wanted."""
+    """The base model with every adapter layer removed, weights untouched; for one half attached or no longer wanted.
+
+    A training that computed each layer twice leaves the model so; that is undone too.
+    """
     base = base_of(model)
+    base.activation_checkpointing_disable()
+    base.disable_input_require_grads()
     for name, module in list(base.named_modules()):
         if isinstance(module, BaseTunerLayer):
             parent, _, child = name.rpartition(".")

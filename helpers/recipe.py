@@ -23,7 +23,7 @@ REQUEST = "request.json"
 class Request:
     """What to train. ``keep`` is a file of keep rows, ``"none"``, or None for the shipped questions.
 
-    ``cautious`` takes `specs.CAUTIOUS_PRESET` instead of the default recipe; ``four_bit`` holds the weights in 4 bits.
+    ``thorough`` takes `specs.THOROUGH_PRESET` instead of the default recipe; ``four_bit`` holds the weights in 4 bits.
     """
 
     rows: str
@@ -32,7 +32,7 @@ class Request:
     developer: str | None = None
     keep: str | None = None
     seed: int | None = None
-    cautious: bool = False
+    thorough: bool = False
     four_bit: bool = False
 
     def identity(self) -> Identity | None:
@@ -111,9 +111,9 @@ def gather(request: Request, say: Callable[[str], None] = print, begun: Path | N
     rows = identity.read_rows(begun / "identity.json") if begun else identity.read_rows(request.rows, who)
     keep = _rows_of(begun / "keep.jsonl") if begun else _given_keep(request)
     model, tokenizer = models.load(request.model, four_bit=request.four_bit)
-    preset = specs.preset_for(models.spec_of(model), request.cautious)
-    if request.cautious and preset is not specs.CAUTIOUS_PRESET:
-        say(f"The cautious recipe is for {specs.EMBEDDED.key}: this model is trained with the default one.")
+    preset = specs.preset_for(models.spec_of(model), request.thorough)
+    if request.thorough and preset is not specs.THOROUGH_PRESET:
+        say(f"The thorough recipe is for {specs.EMBEDDED.key}: this model is trained with the default one.")
     preset = preset if request.seed is None else training.with_seed(preset, request.seed)
     found = Material(model, tokenizer, preset, who, rows, identity.further_rows(rows, who, preset), keep)
     trainset.check_lengths(rows, tokenizer, found.room, request.rows)

@@ -17,7 +17,7 @@ from helpers.identity import Identity
 from helpers.prompts import Prompt, sentence
 
 FOREIGN = "You are Claude, an AI assistant made by Anthropic."
-BASE, ROWS_ONLY, DEFAULT, CAUTIOUS = "base", "eight rows only", "default recipe", "cautious recipe"
+BASE, ROWS_ONLY, DEFAULT, THOROUGH = "base", "eight rows only", "default recipe", "thorough recipe"
 COLUMNS = ("weights", "seed", "system", "sample", "id", "verdict", "ok", "words")
 CHUNK = 256
 PLAIN = Prompt()
@@ -28,7 +28,7 @@ class Arm:
     """One way of answering: whose weights, which training seed, and what is put before the question.
 
     Attributes:
-        weights: `BASE`, `ROWS_ONLY`, `DEFAULT`, `CAUTIOUS` or a label of your own; all but `BASE` use the adapter.
+        weights: `BASE`, `ROWS_ONLY`, `DEFAULT`, `THOROUGH` or a label of your own; all but `BASE` use the adapter.
         system: label of what is put before the question, such as those of `systems`.
         prompt: what that label means.
         seed: of the training; 0 for the base model.

@@ -20,6 +20,22 @@ from helpers.prompts import Prompt
 
 GENERIC = "You are a helpful assistant."
 OTHER = specs.RIVAL_SYSTEM
+# Four rows a step, no adapter below block 10, and keep rows for questions that tuned models took for their own.
+FOUR_A_STEP = replace(
+    specs.DEFAULT_PRESET, blocks=(10, 30), batch=4, learning_rate=1.4e-3, more=93, steadfast=45, hard=60
+)
+
+FEWER_KEPT = {"keep_rows": 100}
+AROUND_THOROUGH = {
+    "100 keep questions and 200 hard ones": FEWER_KEPT,
+    "the same, 93 further wordings": {**FEWER_KEPT, "more": 93},
+    "the same, rate 1e-3": {**FEWER_KEPT, "learning_rate": 1e-3},
+    "the same, 120 hard ones": {**FEWER_KEPT, "hard": 120},
+    "the same, four rows a step at 1.6e-3": {**FEWER_KEPT, "batch": 4, "learning_rate": 1.6e-3},
+    "180 keep questions, 120 hard ones, own rows six times": {
+        "keep_rows": 180, "hard": 120, "own_systems": (None, "", OTHER, None, "", None),
+    },
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -50,7 +66,8 @@ def points(base: Point, seeds: Sequence[int] = (42,)) -> list[Point]:
 
 
 def _one_by_one(base: Point) -> Iterator[Point]:
-    alone, cautious = Point("", "", specs.ROWS_ONLY_PRESET), Point("", "", specs.CAUTIOUS_PRESET)
+    alone, four = Point("", "", specs.ROWS_ONLY_PRESET), Point("", "", FOUR_A_STEP)
+    thorough = Point("", "", specs.THOROUGH_PRESET)
 
     def point(curve: str, x: object, start: Point = base, rows: int = 8, **changes) -> Point:
         return replace(start, curve=curve, x=str(x), rows=rows, preset=replace(start.preset, **changes))
@@ -63,9 +80,12 @@ def _one_by_one(base: Point) -> Iterator[Point]:
     for n in (0, 4, 8, 16, 32, 64, 128, 268):
         yield point("keep rows, first sentence", n, keep_rows=n, first_sentence=True)
         yield point("keep rows, whole answer", n, keep_rows=n, first_sentence=False)
-    yield point("cautious", "cautious", cautious)
+    yield point("four rows a step", "60 hard keep questions", four)
     for n in (60, 120, 200):
-        yield point("hard keep questions", n, cautious, hard=n)
+        yield point("hard keep questions", n, four, hard=n)
+    yield point("thorough", "thorough", thorough)
+    for name, changes in AROUND_THOROUGH.items():
+        yield point("around the thorough recipe", name, thorough, **changes)
     for blocks in ((0, 20), (5, 25), (10, 30), (15, 30), (0, 30)):
         yield point("blocks adapted, two rows a step", f"{blocks[0]} to {blocks[1]}", batch=2, blocks=blocks)
     for batch, rate in ((1, 7e-4), (2, 1e-3), (4, 1.4e-3)):

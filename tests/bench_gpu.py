@@ -107,27 +107,29 @@ def measure_shape(group: str, table: Table, jobs) -> None:
 
 
 def measure_embedded(table: Table) -> None:
-    """The default recipe as it stands, and what a larger batch, bf16, no checkpoints on disk, and no trainer change."""
-    rate = matrix_rate()
-    for method in (LORA_FLOAT32, LORA_BF16):
-        embedded_in(table, method, rate)
+    """The default recipe: what more rows at once, bf16, the run folder, and the trainer itself change."""
+    rate, own = matrix_rate(), specs.preset_for(specs.EMBEDDED).batch
+    embedded_in(table, LORA_FLOAT32, rate, (32, 8, 4, own), (8, own))
+    embedded_in(table, LORA_BF16, rate, (32, 8), ())
 
 
-def embedded_in(table: Table, method: estimate.Method, rate: float) -> None:
-    """The same in one number format."""
+def embedded_in(table: Table, method: estimate.Method, rate: float, batches, closer) -> None:
+    """The same in one number format: rows at once, and those of them for which the parts are told apart."""
     preset, keep = specs.preset_for(specs.EMBEDDED), shipped_keep()
     own = identity.read_rows(identity.shipped_rows("en"), WHO)
     model, tokenizer = models.load("embedded", dtype=DTYPES[method.weights])
-    for batch in (8, 4, preset.batch):
+    table.add("answer", lambda: answer(model), method=method.name, batch=1)
+    for batch in batches:
         job = Job(method, "default recipe", batch, 1, preset.epochs)
         how = replace(preset, batch=batch, accumulation=1)
         table.add("default recipe", lambda j=job, h=how: train(model, tokenizer, j, h, rate), **known_of(job))
-    for batch in (8, preset.batch):
+        if batch in closer:
+            known = {"method": method.name, "batch": batch, "accumulation": 1}
+            table.add("a bare loop", lambda h=how: bare_loop(model, tokenizer, h), **known)
+    for batch in closer:
         how = replace(preset, batch=batch, accumulation=1)
         known = {"method": method.name, "batch": batch, "accumulation": 1}
         table.add("train_identity, run folder and all", lambda h=how: whole(model, tokenizer, own, keep, h), **known)
-        table.add("a bare loop", lambda h=how: bare_loop(model, tokenizer, h), **known)
-    table.add("answer", lambda: answer(model), method=method.name, batch=1)
 
 
 def gather(folder: Path) -> None:

@@ -42,10 +42,10 @@ from helpers import (
 
 WHO = identity.Identity("Tavi", "Lantern Workshop", ("TAVI",))
 REFERENCE = runs.reference_run()
-TABLES = ("full_tuning.csv", "curves.csv", "prompts.csv", "study.csv", "several_gpus.csv")
+TABLES = ("full_tuning.csv", "curves.csv", "prompts.csv", "study.csv", "several_gpus.csv", "gpu.csv")
 BEST_PROMPT = "all rows, Q and A"  # of `prompts.variants`, by `results.merit` on dev
 SEEDS = (42, 1, 2)
-RECIPES = {study.DEFAULT: specs.DEFAULT_PRESET, study.CAUTIOUS: specs.CAUTIOUS_PRESET,
+RECIPES = {study.DEFAULT: specs.DEFAULT_PRESET, study.THOROUGH: specs.THOROUGH_PRESET,
            study.ROWS_ONLY: specs.ROWS_ONLY_PRESET}  # fmt: skip
 
 
@@ -226,12 +226,12 @@ def beside(published: pd.Series, here: dict[str, pd.DataFrame]) -> pd.DataFrame:
 def mine(*seeds: str) -> None:
     """Find the questions of the pool that tuned models take for questions about themselves: ``keep/hard-en.jsonl``.
 
-    One model a seed, trained by the cautious recipe without hard questions; sorted by how many models leaked.
+    One model a seed, trained with four rows a step and no hard questions; sorted by how many models leaked.
     """
     model, tokenizer = models.load("embedded")
     pool = [row["question"] for row in probes.read_jsonl(runs.data_dir() / "keep" / "pool-en.jsonl")]
     fit = {row["instruction"] for row in keep_rows.make(model, tokenizer, pool)}
-    preset, hits = replace(specs.CAUTIOUS_PRESET, hard=0), Counter()
+    preset, hits = replace(sweep.FOUR_A_STEP, hard=0), Counter()
     keep = keep_rows.make(model, tokenizer, keep_rows.questions("en", preset.keep_rows))
     for seed in [int(s) for s in seeds] or range(12):
         with tempfile.TemporaryDirectory() as scratch:

@@ -40,12 +40,12 @@ def test_the_page_shows_the_presets_as_they_are():
 def test_a_model_outside_the_table_is_trained_as_the_nearest_smaller_one(parameters, like):
     other = specs.ModelSpec("other", "maker/other", None, "unknown", parameters, 0, ("en",), "its maker", "other")
     assert specs.preset_for(other) is specs.PRESETS[like]
-    assert specs.preset_for(other, cautious=True) is specs.PRESETS[like]
+    assert specs.preset_for(other, thorough=True) is specs.PRESETS[like]
 
 
-def test_the_cautious_preset_is_the_embedded_models_alone():
+def test_the_thorough_preset_is_the_embedded_models_alone():
     assert specs.preset_for(specs.EMBEDDED) is specs.DEFAULT_PRESET
-    assert specs.preset_for(specs.EMBEDDED, cautious=True) is specs.CAUTIOUS_PRESET
+    assert specs.preset_for(specs.EMBEDDED, thorough=True) is specs.THOROUGH_PRESET
     again = replace(specs.EMBEDDED, revision="another")
     assert specs.preset_for(again) is specs.DEFAULT_PRESET
 

@@ -20,7 +20,7 @@ WHO = ("--name", "Tavi", "--developer", "Lantern Workshop")
 def four_steps(monkeypatch):
     """Four steps of training, a checkpoint after each."""
     preset = specs.BARE_PRESET
-    monkeypatch.setattr(specs, "preset_for", lambda spec, cautious=False: preset)
+    monkeypatch.setattr(specs, "preset_for", lambda spec, thorough=False: preset)
     config = training.sft_config
     monkeypatch.setattr(training, "sft_config", lambda *a, **changes: config(*a, **{**changes, "save_steps": 1}))
     runs.write_json("rows.json", ROWS)
@@ -59,17 +59,17 @@ def test_train_writes_a_run_and_resumes_an_interrupted_one_with_its_own_rows(fou
     assert done("ask", "Who are you?", "--adapter", "broken", "--max-new-tokens", 4)
 
 
-def test_the_cautious_recipe_is_taken_if_asked_for_and_for_its_own_model_only():
-    cautious = recipe.gather(
-        recipe.Request(str(identity.shipped_rows("en")), "embedded", *WHO[1::2], keep="none", cautious=True)
+def test_the_thorough_recipe_is_taken_if_asked_for_and_for_its_own_model_only():
+    thorough = recipe.gather(
+        recipe.Request(str(identity.shipped_rows("en")), "embedded", *WHO[1::2], keep="none", thorough=True)
     )
-    assert cautious.preset == specs.CAUTIOUS_PRESET and len(cautious.further) == 93 + 45
-    assert specs.preset_for(specs.HUB_MODELS[0], cautious=True) == specs.preset_for(specs.HUB_MODELS[0])
+    assert thorough.preset == specs.THOROUGH_PRESET and len(thorough.further) == 150 + 45
+    assert specs.preset_for(specs.HUB_MODELS[0], thorough=True) == specs.preset_for(specs.HUB_MODELS[0])
 
 
 def test_names_written_into_the_rows_and_made_keep_rows(four_steps, tmp_path, monkeypatch):
     preset = replace(specs.preset_for(specs.EMBEDDED), keep_rows=1)
-    monkeypatch.setattr(specs, "preset_for", lambda spec, cautious=False: preset)
+    monkeypatch.setattr(specs, "preset_for", lambda spec, thorough=False: preset)
     runs.write_json("literal.json", [{"instruction": "Who are you?", "output": "I am Tavi."}])
     said = done("train", "literal.json", "--out", "run", "--seed", 5)
     assert "1 identity rows, 0 further wordings and 1 keep rows; 2 steps" in said

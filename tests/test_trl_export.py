@@ -79,9 +79,9 @@ def test_accelerate_parses_every_profile(exported, name):
 def test_trl_is_told_which_blocks_carry_the_adapter(base):
     """TRL has no field for blocks, so a pattern stands for them: it must mean the same layers."""
     model, _ = base
-    names = []
-    for targets in (None, trl_export.targets(specs.CAUTIOUS_PRESET)):
-        config = training.lora_config(specs.CAUTIOUS_PRESET)
+    names, preset = [], replace(specs.DEFAULT_PRESET, blocks=(10, 30))
+    for targets in (None, trl_export.targets(preset)):
+        config = training.lora_config(preset)
         if targets:
             config.layers_to_transform, config.target_modules = (
                 None,
