@@ -164,7 +164,6 @@ def take_off(model: torch.nn.Module) -> torch.nn.Module:
     """
     base = base_of(model)
     base.activation_checkpointing_disable()
-    base.disable_input_require_grads()
     for name, module in list(base.named_modules()):
         if isinstance(module, BaseTunerLayer):
             parent, _, child = name.rpartition(".")

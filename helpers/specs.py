@@ -186,8 +186,8 @@ DEFAULT_PRESET = Preset(measured="this model: data/reference/study.csv, three se
 # More of everything, keep rows with whole answers among them: three times the default's time, for a name that holds
 # better and answers that lose less.
 THOROUGH_PRESET = replace(
-    DEFAULT_PRESET, learning_rate=8e-4, more=150, steadfast=45, talk=60, hard=200, first_sentence=False
-)
+    DEFAULT_PRESET, learning_rate=8e-4, more=150, steadfast=45, talk=60, hard=200, first_sentence=False,
+)  # fmt: skip
 # The eight rows once each and nothing else.
 BARE_PRESET = Preset(rank=8, alpha=32, own_systems=(None,), more=0, steadfast=0, talk=0, back=0, keep_rows=0)
 # As printed in the published case, except that its model is a 7B.

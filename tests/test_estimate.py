@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from helpers import estimate, specs
+from helpers import estimate, runs, specs
 from helpers.estimate import GIB, LORA_BF16, LORA_FLOAT32, LORA_FP16, QLORA, Load
 
 SHAPE = specs.Shape(256, 8, 8, 2, 688, 1000, tied=True, bias=True)
@@ -152,3 +153,25 @@ def test_the_table_marks_what_does_not_fit():
     assert all(name in lines[0] for name in ("float32", "bf16", "fp16", "4-bit"))
     assert "(" not in lines[1], "the embedded model fits in 5 GiB in every way"
     assert lines[-1].count("(") >= 6 and specs.HUB_MODELS[0].key in lines[-1]
+
+
+def published_on_a_gpu():
+    """Every training of ``gpu.csv`` whose peak was measured: (line, its method, its load)."""
+    table = pd.read_csv(runs.reference_run() / "gpu.csv").dropna(subset=["peak allocated MiB", "width"])
+    methods = {m.name: m for m in (*estimate.METHODS, estimate.FULL_BF16, estimate.FULL_FLOAT32)}
+    for _, line in table.iterrows():
+        preset = specs.DEFAULT_PRESET if line["shape"] == "embedded" else specs.PUBLISHED_PRESET
+        load = estimate.load_of(
+            replace(preset, batch=int(line["batch"])), int(line["width"]), bool(line["checkpointing"])
+        )
+        yield line, methods[line["method"]], load
+
+
+def test_every_peak_measured_on_a_gpu_is_predicted_within_a_tenth():
+    shapes = {"embedded": specs.EMBEDDED.shape, **{s.key.split("-")[1]: s.shape for s in specs.HUB_MODELS}}
+    lines = list(published_on_a_gpu())
+    assert len(lines) >= 25 and {line["method"] for line, _, _ in lines} >= {"LoRA bf16", "LoRA float32", "QLoRA 4-bit"}
+    for line, method, load in lines:
+        told = estimate.estimate(shapes[line["shape"]], method, load).held >> 20
+        assert told == line["predicted MiB"], "the table holds what the formula says now"
+        assert told == pytest.approx(line["peak allocated MiB"], rel=0.1), line.to_dict()

@@ -160,6 +160,14 @@ def test_a_model_that_carries_an_adapter_is_trained_from_its_base(tiny, tmp_path
     assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
 
 
+def test_a_training_that_computed_each_layer_twice_does_not_leave_the_model_so(tiny, tmp_path):
+    model = tiny[0]
+    training.train_identity(*tiny, ROWS, [], tmp_path / "a", SHORT, activation_checkpointing=True, **SAVES)
+    assert model.is_activation_checkpointing, "transformers leaves it on"
+    models.take_off(model)
+    assert not model.is_activation_checkpointing
+
+
 def test_the_same_seed_gives_the_same_adapter_and_another_seed_another(tiny, tmp_path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         preset = training.with_seed(SHORT, seed)

@@ -22,6 +22,7 @@ from helpers import (
     runs,
     specs,
     training,
+    trainset,
 )
 from helpers.errors import RunError
 from tests.fixtures import QUIET, ROWS
@@ -160,7 +161,7 @@ def test_real_out_of_memory_halves_the_batch_and_goes_on(gpu32, tmp_path):
 def test_the_embedded_models_peak_is_predicted_within_a_tenth(gpu32, tmp_path):
     model, tokenizer = gpu32
     preset = replace(SHORT, own_systems=(None,) * 4, batch=16)
-    longest = max(len(tokenizer(row["instruction"] + row["output"])["input_ids"]) for row in ROWS) + 40
+    longest = trainset.check_lengths(ROWS, tokenizer, 1024)
     torch.cuda.empty_cache()
     others = torch.cuda.memory_allocated() - 4 * specs.EMBEDDED.parameters
     training.train_identity(model, tokenizer, ROWS, [], tmp_path / "run", preset, **QUIET)
