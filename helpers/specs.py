@@ -183,7 +183,7 @@ class Preset:
 
 
 DEFAULT_PRESET = Preset(measured="this model: data/reference/study.csv, three seeds")
-# More of everything, keep rows with whole answers among them: three times the default's time, for a name that holds
+# More of everything, keep rows with whole answers among them: over twice the default's time, for a name that holds
 # better and answers that lose less.
 THOROUGH_PRESET = replace(
     DEFAULT_PRESET, learning_rate=8e-4, more=150, steadfast=45, talk=60, hard=200, first_sentence=False,
