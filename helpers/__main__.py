@@ -114,7 +114,7 @@ def train(
     keep: Annotated[str | None, typer.Option(help="A file of keep rows, or none; by default they are made.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Another seed than the recipe's.")] = None,
     thorough: Annotated[
-        bool, typer.Option("--thorough", help="More than twice the time, for a name that holds better.")
+        bool, typer.Option("--thorough", help="Embedded model: over twice the time, a name that holds better.")
     ] = False,
     four_bit: FourBit = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run and its own rows.")] = False,

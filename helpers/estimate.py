@@ -13,8 +13,8 @@ Counted are the parts that a training step holds, in bytes:
   one layer is computed again at a time (Chen et al., arXiv:1604.06174). The gradients flowing through one layer take
   about as much as the layer saved.
 - logits: TRL's loss goes over the vocabulary in tiles of 32768 and never holds all logits at once; on a GPU it looks at
-  the answers' tokens alone, taken as half of all. It is through before gradients flow through the layers, so on a GPU,
-  where its memory is used again, only what it takes beyond them counts.
+  the answers' tokens alone, taken as half of all. The loss is done before gradients flow through the layers, and on a
+  GPU its memory is then used again for them: there only what the loss takes beyond one layer's gradients counts.
 - context: what is there before any tensor: Python and its libraries on a CPU, CUDA's kernels on a GPU (both measured,
   the latter on an H100).
 

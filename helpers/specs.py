@@ -183,8 +183,8 @@ class Preset:
 
 
 DEFAULT_PRESET = Preset(measured="this model: data/reference/study.csv, three seeds")
-# More of everything, keep rows with whole answers among them: over twice the default's time, for a name that holds
-# better and answers that lose less.
+# More rows about itself and hard keep questions, keep rows with whole answers, a lower rate: over twice the default's
+# time, for a name that holds better and answers that stay nearly as long.
 THOROUGH_PRESET = replace(
     DEFAULT_PRESET, learning_rate=8e-4, more=150, steadfast=45, talk=60, hard=200, first_sentence=False,
 )  # fmt: skip
