@@ -28,7 +28,6 @@ from transformers import AutoTokenizer
 
 from helpers import choose, estimate, hardware, identity, models, specs
 from helpers.estimate import FULL_BF16, FULL_FLOAT32, LORA_BF16, LORA_FLOAT32, QLORA
-from tests import older
 from tests.gpu_figures import WHO, Job, answer, bare_loop, matrix_rate, preset_of, shipped_keep, train, whole
 from tests.shapes import DTYPES, on_gpu, random_model, settle
 
@@ -126,10 +125,9 @@ def embedded_in(table: Table, method: estimate.Method, rate: float, batches, clo
         if batch in closer:
             known = {"method": method.name, "batch": batch, "accumulation": 1}
             table.add("a bare loop", lambda h=how: bare_loop(model, tokenizer, h), **known)
-    for batch in closer:
-        how = replace(preset, batch=batch, accumulation=1)
-        known = {"method": method.name, "batch": batch, "accumulation": 1}
-        table.add("train_identity, run folder and all", lambda h=how: whole(model, tokenizer, own, keep, h), **known)
+            table.add(
+                "train_identity, run folder and all", lambda h=how: whole(model, tokenizer, own, keep, h), **known
+            )
 
 
 def gather(folder: Path) -> None:
@@ -151,7 +149,6 @@ def main() -> None:
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
     if asked.one:
-        older.accept()
         (group,) = asked.groups
         random = "of the model" if group == "embedded" else "random"
         table = Table(asked.out / f"gpu-{group}.jsonl", group, random)

@@ -6,8 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests import older
-
 HERE = Path(__file__).parent
 
 
@@ -25,7 +23,6 @@ def pytest_collection_modifyitems(items):
 def on_cuda(monkeypatch):
     """This folder's tests use the GPU; the others of the project the CPU."""
     monkeypatch.setenv("IDENTITY_DEVICE", "cuda")
-    older.accept()
 
 
 @functools.cache

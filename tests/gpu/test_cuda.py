@@ -47,10 +47,8 @@ def trained(tmp_path_factory):
     """A run of the default recipe in bfloat16 on the GPU, with what its callback saw."""
     patch = pytest.MonkeyPatch()
     patch.setenv("IDENTITY_DEVICE", "cuda")
-    from tests import older
     from tests.gpu.conftest import loaded
 
-    older.accept()
     model, tokenizer = loaded(torch.bfloat16)
     run, watch = tmp_path_factory.mktemp("gpu") / "run", memory.MemoryCallback()
     keep = keep_rows.read(runs.reference_run() / f"keep-{specs.EMBEDDED.key}.jsonl")
