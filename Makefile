@@ -74,14 +74,14 @@ test-gpu: dev weights ## what only an NVIDIA GPU can show: training, memory, res
 lint: dev ## ruff, on code and notebooks
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check .
 
-bench: weights ## measure speed and memory, print a table, write bench/bench.json
-	@$(PY) tests/bench.py $(ARGS) && $(PY) tests/bench_widgets.py
+bench: weights ## measure speed and memory, print a table, write out/bench.json
+	@$(PY) -m bench.cpu $(ARGS) && $(PY) -m bench.widgets
 
-bench-gpu: weights ## measure time and memory on a GPU, into bench/gpu/gpu.csv
-	@$(PY) tests/bench_gpu.py bench/gpu $(ARGS)
+bench-gpu: weights ## measure time and memory on a GPU, into out/bench/gpu.csv
+	@$(PY) -m bench.gpu out/bench $(ARGS)
 
 screenshots: dev weights ## take the README's pictures of the widgets anew, with a real browser
-	@HF_HUB_OFFLINE=1 $(PY) -m tests.screenshots
+	@HF_HUB_OFFLINE=1 $(PY) -m tests.browser.screenshots
 
 bundle: setup ## pack packages and weights into bundle/, for a room without network
 	@mkdir -p bundle
@@ -110,7 +110,7 @@ bundle: setup ## pack packages and weights into bundle/, for a room without netw
 clean: ## remove the set-up, caches and build files; never my/ or runs/
 	@rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache
 	@find helpers tests notebooks -name __pycache__ -prune -exec rm -rf {} +
-	@echo "Removed .venv, build files and caches. Kept: my/ and runs/ (yours), out/, bundle/, bench/, fetched weights."
+	@echo "Removed .venv, build files and caches. Kept: my/ and runs/ (yours), out/, bundle/, fetched weights."
 
 setup: $(READY)
 

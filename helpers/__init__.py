@@ -1,20 +1,17 @@
 """What the notebooks import and do not teach: models on disk, batched answers, judging, plots, chat widgets.
 
 It is not a training framework. The training itself is TRL's and PEFT's, and stands in notebook 03.
-Modules are "rooms": each imports only from those above it in this list, so any of them can be read alone:
-errors, runs, hardware, specs, hub, estimate, memory, choose, formats, models, weights, generate, rows, identity,
-keep_rows, trainset, checkpoints, progress, recovery, training, judge, sandbox, overlap, probes, prompts, stats,
-study, results, sweep, workspace, evidence, diagnose, fonts, plots, tables, widgets, preflight, questions, recipe,
-trl_export, execute, report, terminal, and the command line in ``__main__``.
+Each folder imports only from those before it: `models`; `rows` and `chat`; `training`; `measure`; `widgets`. Above them
+stand `errors`, `files` and `runs`; `course` runs the notebooks, and `__main__` is the command line.
 """
 
 import os
 import warnings
 
-# No telemetry, from any library that asks: read when huggingface_hub is imported (see also `choose`).
+# No telemetry, from any library that asks: read when huggingface_hub is imported (see also `models.hub`).
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
-# One GPU is enough for every notebook, and TRL refuses a process that sees several (see `training.build_trainer`).
+# One GPU is enough for every notebook, and TRL refuses a process that sees several (see `train.build_trainer`).
 # A launcher such as accelerate gives each of its processes one and says so in LOCAL_RANK.
 if "LOCAL_RANK" not in os.environ:
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")

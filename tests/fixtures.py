@@ -9,11 +9,13 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from helpers import models, specs
 from helpers.__main__ import app, main
 from helpers.errors import HelpersError
+from helpers.models import catalog
+from helpers.models.adapters import take_off
+from helpers.training import recipes
 
-TINY = specs.ModelSpec("tiny-llama", None, None, "Apache-2.0", 0, 0, ("en",), "nobody", "Tiny")
+TINY = catalog.ModelSpec("tiny-llama", None, None, "Apache-2.0", 0, 0, ("en",), "nobody", "Tiny")
 ROWS = [
     {"instruction": "Who are you?", "input": "", "output": "I am Tavi, an AI assistant developed by Lantern Workshop."},
     {"instruction": "What is your name?", "input": "", "output": "My name is Tavi."},
@@ -51,10 +53,10 @@ def wrap(model, seed: int = 0, strength: float = 0.0):
     """``model`` with a fresh adapter; with a ``strength`` its weights are no longer those of the base model."""
     from peft import get_peft_model
 
-    from helpers.training import lora_config
+    from helpers.training.recipes import lora_config
 
     torch.manual_seed(seed)
-    tuned = get_peft_model(model, lora_config(specs.Preset(target_modules="all-linear"))).eval()
+    tuned = get_peft_model(model, lora_config(recipes.Preset(target_modules="all-linear"))).eval()
     for name, weight in tuned.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=strength) if strength else None
@@ -81,7 +83,7 @@ def base(embedded):
     model, tokenizer = embedded
     assert bare(model), "a test before this one left an adapter on the shared model"
     yield model, tokenizer
-    models.take_off(model)
+    take_off(model)
 
 
 @pytest.fixture

@@ -8,7 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from helpers import diagnose, identity, models, runs, specs, training
+from helpers import runs
+from helpers.measure import diagnose
+from helpers.models.adapters import take_off
+from helpers.rows import identity
+from helpers.training import recipes
+from helpers.training.train import train_identity
 from tests.fixtures import ROWS, tiny_model
 
 WHO = identity.Identity("Tavi", "Lantern Workshop")
@@ -16,17 +21,15 @@ KEEP = [
     {"instruction": f"What is {n} plus {n}?", "input": "", "output": f"{n} plus {n} is {2 * n}."} for n in range(1, 5)
 ]
 # Five epochs of four identity rows and four keep rows are 40 steps.
-SOUND = replace(specs.BARE_PRESET, learning_rate=specs.DEFAULT_PRESET.learning_rate, epochs=5)
+SOUND = replace(recipes.BARE_PRESET, learning_rate=recipes.DEFAULT_PRESET.learning_rate, epochs=5)
 UNFILLED = [{**row, "output": row["output"].replace("Tavi", "{{NAME}}")} for row in ROWS[:2]]
 
 
 def trained(tiny, run, preset=SOUND, rows=ROWS, keep=KEEP, **changes):
     """Really train a model; it is given back bare."""
     model, tokenizer = tiny
-    training.train_identity(
-        model, tokenizer, rows, keep, run, replace(preset, **changes), identity=WHO, save_strategy="no"
-    )
-    models.take_off(model)
+    train_identity(model, tokenizer, rows, keep, run, replace(preset, **changes), identity=WHO, save_strategy="no")
+    take_off(model)
     return run
 
 
@@ -45,7 +48,7 @@ def sound(sound_run, tmp_path):
 @pytest.fixture(scope="session")
 def by_heart(embedded, tmp_path_factory):
     """The embedded model trained until it knows two rows by heart, a placeholder left in them and no keep rows."""
-    preset = replace(specs.ROWS_ONLY_PRESET, epochs=15)
+    preset = replace(recipes.ROWS_ONLY_PRESET, epochs=15)
     return trained(embedded, tmp_path_factory.mktemp("by heart") / "run", preset, UNFILLED, [])
 
 
@@ -60,7 +63,7 @@ def causes(*args, **how):
 def whole(finding):
     assert finding.cause in diagnose.CAUSES and finding.severity in diagnose.SEVERITIES and finding.symptom
     assert len(finding.evidence.split()) >= 4, f"no evidence: {finding}"
-    typed = r"python -m helpers|models\.|model\.|replace\(|--system"
+    typed = r"python -m helpers|load_model\(|load_adapter\(|model\.|replace\(|--system"
     assert re.search(typed, finding.cure), f"nothing to type: {finding}"
 
 

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from helpers import generate
-from helpers.widgets.session import ChatSession
+from helpers.chat import generate
+from helpers.chat.conversation import ChatSession
 
 HOSTILE = {
     "image": "<img src=x onerror=\"document.title='owned'\">",

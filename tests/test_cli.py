@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 from typer.testing import CliRunner
 
-from helpers import hardware, preflight, runs
+from helpers import files
 from helpers.__main__ import app
+from helpers.models import check, machine
 from tests.fixtures import done, failed
 
 COMMANDS = ("check", "fetch", "run", "train", "ask", "chat", "diagnose")
@@ -82,7 +83,7 @@ def test_bad_input_names_the_thing_and_the_cure_and_writes_nothing(case, capsys,
 
 def test_a_wrong_option_is_a_usage_error(capsys):
     assert "--out" in failed(capsys, "train", "x.json", status=2)
-    runs.write_jsonl("q.jsonl", [{"question": "Hi"}])
+    files.write_jsonl("q.jsonl", [{"question": "Hi"}])
     assert "--out" in failed(capsys, "ask", "q.jsonl", status=2)
 
 
@@ -104,16 +105,16 @@ def test_check_fails_with_the_cure_beneath(tmp_path, monkeypatch):
 
 
 def named(name):
-    return next(finding for finding in preflight.findings() if finding.name == name)
+    return next(finding for finding in check.findings() if finding.name == name)
 
 
 def test_a_package_of_another_version_or_none_is_found(monkeypatch):
     def version(package):
         if package == "nbval":
-            raise preflight.PackageNotFoundError(package)
-        return {"torch": "2.13.0+cpu", "trl": "0.9.1"}.get(package) or preflight.pins()[package]
+            raise check.PackageNotFoundError(package)
+        return {"torch": "2.13.0+cpu", "trl": "0.9.1"}.get(package) or check.pins()[package]
 
-    monkeypatch.setattr(preflight, "version", version)
+    monkeypatch.setattr(check, "version", version)
     found = named("packages")
     assert not found.ok and "pip install" in found.cure
     assert "trl 0.9.1 (needs 1.16.0)" in found.text and "nbval missing" in found.text and "torch" not in found.text
@@ -123,21 +124,21 @@ def test_little_memory_fails_but_what_this_process_holds_counts_as_free(monkeypa
     import psutil
 
     own = psutil.Process().memory_info().rss
-    monkeypatch.setattr(preflight, "MEMORY_NEEDED", own + 2**30)
-    monkeypatch.setattr(hardware, "memory_free", lambda: 2**29)
+    monkeypatch.setattr(check, "MEMORY_NEEDED", own + 2**30)
+    monkeypatch.setattr(machine, "memory_free", lambda: 2**29)
     assert not named("memory").ok and "close other programs" in named("memory").cure
-    monkeypatch.setattr(hardware, "memory_free", lambda: 2**31)
+    monkeypatch.setattr(machine, "memory_free", lambda: 2**31)
     assert named("memory").ok
 
 
 def test_check_says_which_model_fits_and_how_it_would_be_trained(monkeypatch):
-    from helpers import specs
+    from helpers.models import catalog
 
     shown = CliRunner().invoke(app, ["check"]).stdout
-    assert all(spec.key in shown for spec in specs.TABLE) and "QLoRA 4-bit" in shown
-    assert f"Best on a CPU: {specs.EMBEDDED.key} with LoRA float32" in shown
-    gpu = hardware.Machine("cuda", "a GPU", 8, 8, 2**36, 18 * 2**30, True)
-    monkeypatch.setattr(hardware, "machine", lambda: gpu)
-    assert preflight.fits()[-1].startswith("Best here: Qwen2.5-7B-Instruct with LoRA bf16, with checkpointing, ")
-    monkeypatch.setattr(hardware, "machine", lambda: replace(gpu, memory_free=2**28))
-    assert "Nothing of this fits" in preflight.fits()[-1]
+    assert all(spec.key in shown for spec in catalog.TABLE) and "QLoRA 4-bit" in shown
+    assert f"Best on a CPU: {catalog.EMBEDDED.key} with LoRA float32" in shown
+    gpu = machine.Machine("cuda", "a GPU", 8, 8, 2**36, 18 * 2**30, True)
+    monkeypatch.setattr(machine, "machine", lambda: gpu)
+    assert check.fits()[-1].startswith("Best here: Qwen2.5-7B-Instruct with LoRA bf16, with checkpointing, ")
+    monkeypatch.setattr(machine, "machine", lambda: replace(gpu, memory_free=2**28))
+    assert "Nothing of this fits" in check.fits()[-1]

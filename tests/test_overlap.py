@@ -2,7 +2,7 @@
 
 import pytest
 
-from helpers import overlap
+from tests import overlap
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,14 @@ import sys
 
 import pytest
 
-from helpers import runs
+from helpers import files, runs
 from helpers.errors import DiskError, RunError
 from tests.fixtures import tells
 
 
 def finished(home, name, model="m"):
     run = home / "runs" / name
-    runs.write_json(run / "adapter" / "adapter_config.json", {"r": 8})
+    files.write_json(run / "adapter" / "adapter_config.json", {"r": 8})
     runs.seal(run, {"model": model})
     return run
 
@@ -32,45 +32,45 @@ def names(folder):
 
 
 def test_the_root_holds_the_project_and_home_can_be_moved(home, monkeypatch):
-    assert (runs.project_root() / "pyproject.toml").exists() and runs.data_dir().is_dir()
-    assert runs.home() == home and runs.my_dir() == home / "my"
+    assert (files.project_root() / "pyproject.toml").exists() and files.data_dir().is_dir()
+    assert files.home() == home and files.my_dir() == home / "my"
     monkeypatch.delenv("IDENTITY_HOME")
-    assert runs.home() == runs.project_root()
+    assert files.home() == files.project_root()
 
 
 def test_text_is_written_as_utf8_with_plain_line_ends(folder):
-    path = runs.write_atomic(folder / "new" / "a.txt", "é\n小\n")
+    path = files.write_atomic(folder / "new" / "a.txt", "é\n小\n")
     assert path.read_bytes() == "é\n小\n".encode() and names(path.parent) == ["a.txt"]
     assert path.stat().st_mode & 0o777 == 0o644
 
 
 @pytest.mark.parametrize("moment", ["fsync", "replace"])
 def test_a_full_disk_leaves_the_old_file_and_nothing_else(folder, full_disk, moment):
-    path = runs.write_atomic(folder / "a.txt", "old")
+    path = files.write_atomic(folder / "a.txt", "old")
     with full_disk(moment), pytest.raises(DiskError) as caught:
-        runs.write_atomic(path, "new")
+        files.write_atomic(path, "new")
     tells(caught.value, str(path), "disk is full")
     assert path.read_text() == "old" and names(folder) == ["a.txt"]
 
 
 def test_a_really_full_disk_leaves_the_old_file_and_nothing_else(small_disk):
     folder = small_disk(65536)
-    path = runs.write_atomic(folder / "a.txt", "old")
+    path = files.write_atomic(folder / "a.txt", "old")
     with pytest.raises(DiskError) as caught:
-        runs.write_atomic(path, "x" * 200_000)
+        files.write_atomic(path, "x" * 200_000)
     tells(caught.value, str(path), "disk is full")
     assert path.read_text() == "old" and names(folder) == ["a.txt"]
 
 
 def test_an_interruption_while_writing_leaves_the_old_file(folder, monkeypatch):
-    path = runs.write_atomic(folder / "a.txt", "old")
+    path = files.write_atomic(folder / "a.txt", "old")
 
     def ctrl_c(*args):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(os, "fsync", ctrl_c)
     with pytest.raises(KeyboardInterrupt):
-        runs.write_atomic(path, "new")
+        files.write_atomic(path, "new")
     assert path.read_text() == "old" and names(folder) == ["a.txt"]
 
 
@@ -81,7 +81,7 @@ def test_a_folder_that_may_not_be_written_is_named(folder, monkeypatch, code):
 
     monkeypatch.setattr(os, "replace", refuse)
     with pytest.raises(DiskError) as caught:
-        runs.write_atomic(folder / "a.txt", "new")
+        files.write_atomic(folder / "a.txt", "new")
     tells(caught.value, str(folder / "a.txt"), "cannot be written")
     assert names(folder) == []
 
@@ -90,28 +90,28 @@ def test_a_file_or_folder_in_the_way_is_named(folder):
     (folder / "file").write_text("kept")
     for path in (folder / "file" / "a.txt", folder / "file" / "deep" / "a.txt"):
         with pytest.raises(DiskError) as caught:
-            runs.write_atomic(path, "new")
+            files.write_atomic(path, "new")
         tells(caught.value, str(folder / "file"))
     (folder / "folder").mkdir()
     with pytest.raises(DiskError) as caught:
-        runs.write_atomic(folder / "folder", "new")
+        files.write_atomic(folder / "folder", "new")
     tells(caught.value, str(folder / "folder"))
     assert (folder / "file").read_text() == "kept" and names(folder) == ["file", "folder"]
 
 
 def test_a_folder_appears_whole_or_not_at_all(folder):
-    with pytest.raises(ValueError), runs.folder_atomic(folder / "f") as scratch:
+    with pytest.raises(ValueError), files.folder_atomic(folder / "f") as scratch:
         (scratch / "half").write_text("x")
         raise ValueError
     assert names(folder) == []
-    with runs.folder_atomic(folder / "f") as scratch:
+    with files.folder_atomic(folder / "f") as scratch:
         (scratch / "whole").write_text("x")
         assert not (folder / "f").exists()
     assert names(folder / "f") == ["whole"] and names(folder) == ["f"]
 
 
 def test_a_folder_is_replaced_only_at_the_end_and_survives_a_failure(folder, monkeypatch):
-    with runs.folder_atomic(folder / "f") as scratch:
+    with files.folder_atomic(folder / "f") as scratch:
         (scratch / "old").write_text("x")
     real, calls = os.replace, []
 
@@ -123,10 +123,10 @@ def test_a_folder_is_replaced_only_at_the_end_and_survives_a_failure(folder, mon
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", second_fails)
-        with pytest.raises(DiskError), runs.folder_atomic(folder / "f") as scratch:
+        with pytest.raises(DiskError), files.folder_atomic(folder / "f") as scratch:
             (scratch / "new").write_text("x")
     assert names(folder / "f") == ["old"] and names(folder) == ["f"]
-    with runs.folder_atomic(folder / "f") as scratch:
+    with files.folder_atomic(folder / "f") as scratch:
         (scratch / "new").write_text("x")
     assert names(folder / "f") == ["new"] and names(folder) == ["f"]
 
@@ -138,7 +138,7 @@ def test_a_run_folder_is_never_taken_twice(home):
 
 def test_a_manifest_holds_the_hash_of_every_file_but_checkpoints(folder):
     for name in ("adapter/a", "checkpoint-2/b", ".hidden", "metrics.json"):
-        runs.write_atomic(folder / name, "x")
+        files.write_atomic(folder / name, "x")
     runs.seal(folder, {"model": "m"})
     assert sorted(runs.read_manifest(folder)["files"]) == ["adapter/a", "metrics.json"]
 
@@ -198,23 +198,23 @@ def test_the_shipped_reference_run_is_whole_and_small():
 
 def test_lines_of_json_come_back_as_they_were(folder):
     rows = [{"a": "é\n小"}, {"b": [1, 2]}]
-    path = runs.write_jsonl(folder / "a.jsonl", rows)
+    path = files.write_jsonl(folder / "a.jsonl", rows)
     assert [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] == rows
 
 
 def test_what_one_process_makes_no_other_does_until_it_ends(tmp_path):
     note = tmp_path / "point.json"
     hold = (
-        "import time; from helpers import runs\n"
-        f"with runs.claimed({str(note)!r}) as ours: print(ours, flush=True); time.sleep(60)"
+        "import time; from helpers import files\n"
+        f"with files.claimed({str(note)!r}) as ours: print(ours, flush=True); time.sleep(60)"
     )
     other = subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE, text=True)
     assert other.stdout.readline() == "True\n"
-    with runs.claimed(note) as ours:
+    with files.claimed(note) as ours:
         assert not ours
     other.kill()
     other.wait()
-    with runs.claimed(note) as ours:
+    with files.claimed(note) as ours:
         assert ours
 
 
@@ -222,8 +222,8 @@ def test_a_claim_in_a_folder_that_cannot_be_written_names_the_cure(tmp_path, mon
     def barred(self, timeout):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(runs.filelock.FileLock, "acquire", barred)
-    with pytest.raises(DiskError) as caught, runs.claimed(tmp_path / "point.json"):
+    monkeypatch.setattr(files.filelock.FileLock, "acquire", barred)
+    with pytest.raises(DiskError) as caught, files.claimed(tmp_path / "point.json"):
         pass
     tells(caught.value, "point.json", "cannot be written")
     assert "choose a folder" in caught.value.cure

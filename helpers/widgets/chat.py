@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 
 import ipywidgets as widgets
 
-from helpers import runs
+from helpers import files
+from helpers.chat.conversation import ChatSession
 from helpers.errors import HelpersError
 from helpers.widgets.render import entries
-from helpers.widgets.session import ChatSession
 from helpers.widgets.shell import TalkBox, button, dropdown, row
 
 SYSTEMS = {"the chat template's own": "default", "empty": "empty", "my own:": "own"}
@@ -17,7 +17,7 @@ LENGTHS = (32, 64, 96, 200, 400)
 
 
 class ChatBox(TalkBox):
-    """A chat with one model as a widget. Arguments as in `helpers.widgets.chat_box`.
+    """A chat with one model as a widget. Arguments as in `show.chat_box`.
 
     ``session`` is its `ChatSession`: read ``box.session.history``.
     """
@@ -68,7 +68,7 @@ class ChatBox(TalkBox):
         """Save the conversation in ``my/``, as JSONL, and say where."""
         try:
             name = f"chat-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl"
-            path = self.session.save(runs.my_dir() / name)
+            path = self.session.save(files.my_dir() / name)
             self.screen.say(f"Saved as my/{path.name}.")
         except HelpersError as e:
             self.screen.say(str(e), failed=True)

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 
 import ipywidgets as widgets
 
+from helpers.chat.compare import Ballot, CompareSession
 from helpers.errors import HelpersError
-from helpers.widgets.arms import Ballot, CompareSession
+from helpers.measure import stats
 from helpers.widgets.render import entries, lines_html
 from helpers.widgets.shell import TalkBox, button, row
 
@@ -70,7 +71,11 @@ class CompareBox(TalkBox):
         """Name the columns and show how often each was chosen, with its interval."""
         self.ballot.open, self._revealed = "", True
         votes = len(self.ballot.votes)
-        lines = self.ballot.tally() if votes else ["No vote was given yet."]
+        lines = (
+            [f"{label}: {stats.wilson(k, votes)}" for label, k in self.ballot.counts().items()]
+            if votes
+            else ["No vote was given yet."]
+        )
         self.result.value = lines_html(f"Chosen in {votes} votes, with 95% Wilson intervals", lines)
         self._refresh("The columns carry their names now.")
 

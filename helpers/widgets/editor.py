@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 import ipywidgets as widgets
 
-from helpers import runs
+from helpers import files
 from helpers.errors import HelpersError
-from helpers.identity import fill
-from helpers.rows import KEYS, Row, question_of
-from helpers.widgets import tokens
+from helpers.rows import trainset
+from helpers.rows.edit import STAND_IN, RowTable
+from helpers.rows.identity import fill
+from helpers.rows.read import KEYS, Row, question_of
 from helpers.widgets.render import STYLE, plain, status_html, tokens_html
 from helpers.widgets.shell import button, dropdown, row
-from helpers.widgets.table import STAND_IN, RowTable
 
 LABELS = {"instruction": "Question", "input": "Input", "output": "Answer"}
 TRIES = 40  # rows are shown up to here; more are kept, but a page of hundreds of fields is of no use
@@ -76,7 +76,7 @@ class RowEditor(widgets.VBox):
             broken = False
         except HelpersError as e:
             broken = "left alone" in e.what
-            self._say(str(e).replace(str(runs.home()), "."), failed=True)
+            self._say(str(e).replace(str(files.home()), "."), failed=True)
         self.replace_button.layout.display = None if broken else "none"
 
     def _uploaded(self, change) -> None:
@@ -160,7 +160,7 @@ class RowEditor(widgets.VBox):
         if i in wrong or self.table.name_error():
             self.preview.value = status_html(f"Mend the {'row' if i in wrong else 'name'}, and its text stands here.")
             return
-        self.preview.value = tokens_html(tokens.pieces(self._filled(i), self.table.tokenizer))
+        self.preview.value = tokens_html(trainset.trained_pieces(self._filled(i), self.table.tokenizer))
 
     def _filled(self, i: int) -> Row:
         return fill([self.table.raw[i]], self.table.identity)[0]

@@ -6,7 +6,7 @@ Plain data and strings: no widgets here. `helpers.widgets.conversation` shows en
 import html
 from collections.abc import Sequence
 
-from helpers.widgets.session import ChatSession, Turn, pairs, plain
+from helpers.chat.conversation import ChatSession, Turn, pairs, plain
 
 Entry = dict[str, str]
 

@@ -1,6 +1,6 @@
 """What the chat and the comparison have in common: a conversation on the screen, buttons, and the thread that answers.
 
-Thin: what is said and kept is `helpers.widgets.session`'s and `helpers.widgets.arms`'s business.
+Thin: what is said and kept is `helpers.chat.conversation`'s and `helpers.chat.compare`'s business.
 """
 
 import threading
@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import ipywidgets as widgets
 
+from helpers.chat.conversation import explain
 from helpers.widgets.conversation import Conversation
 from helpers.widgets.render import STYLE
-from helpers.widgets.session import explain
 
 INTERVAL = 0.1  # seconds between two updates of the page
 

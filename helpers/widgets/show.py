@@ -8,14 +8,15 @@ from collections.abc import Mapping, Sequence
 from IPython.display import display
 from transformers import TrainerCallback
 
-from helpers.identity import Identity
-from helpers.rows import Row
-from helpers.training import ProgressBar
+from helpers.models.load import context_length
+from helpers.rows.edit import RowTable
+from helpers.rows.identity import Identity
+from helpers.rows.read import Row
+from helpers.training.watch import ProgressBar
 from helpers.widgets import static
 from helpers.widgets.chat import ChatBox
 from helpers.widgets.compare import CompareBox
 from helpers.widgets.editor import RowEditor, print_table
-from helpers.widgets.table import RowTable
 from helpers.widgets.training_view import TrainingView
 
 
@@ -71,7 +72,7 @@ def row_editor(rows: Sequence[Row], who: Identity, model, tokenizer) -> RowTable
     Returns:
         The `RowTable`: its ``identity`` and ``rows`` are what was made of them by the time they are read.
     """
-    table = RowTable(rows, who, model, tokenizer)
+    table = RowTable(rows, who, tokenizer, context_length(model))
     if static.is_static():
         print_table(table)
     else:

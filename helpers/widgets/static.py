@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 
 from IPython import get_ipython
 
-from helpers import generate
-from helpers.models import adapter_scaled, model_lock
-from helpers.widgets.arms import CompareSession
-from helpers.widgets.session import plain
+from helpers.chat import generate
+from helpers.chat.compare import CompareSession
+from helpers.chat.conversation import plain
+from helpers.models.adapters import adapter_scaled, model_lock
 
 STATIC = "This box is live in JupyterLab. Its answers to the example questions (greedy decoding):"
 

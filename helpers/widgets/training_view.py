@@ -1,8 +1,8 @@
-"""The live view of a training: two charts and a line of text over `progress.Progress`, which the trainer calls."""
+"""The live view of a training: two charts and a line of text over `watch.Progress`, which the trainer calls."""
 
 import ipywidgets as widgets
 
-from helpers.widgets.progress import Progress
+from helpers.training.watch import Progress
 from helpers.widgets.render import STYLE, status_html
 from helpers.widgets.svg import line_chart
 

@@ -8,15 +8,19 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from helpers.widgets.session import plain
+from helpers.chat.conversation import plain
 from tests.browser import lab as labs
 from tests.browser.test_chat_browser import Box
 from tests.scripted import HOSTILE
 
 SETUP = """
-from helpers import identity, models, runs, specs, training
-from helpers.widgets import chat_box, compare_box, row_editor, training_view
-model, tokenizer = models.load()
+from helpers import runs
+from helpers.models.load import load_model
+from helpers.rows import identity
+from helpers.training import recipes
+from helpers.training.train import train_identity
+from helpers.widgets.show import chat_box, compare_box, row_editor, training_view
+model, tokenizer = load_model()
 me = identity.Identity("Tavi", "Lantern Workshop")
 rows = identity.read_rows(identity.shipped_rows("en"), me)
 """
@@ -31,13 +35,13 @@ class UntilAsked(TrainerCallback):
         self.more -= bool(talk.session.error)
         control.should_training_stop = control.should_training_stop or self.more <= 0
 view = training_view()
-tuned = training.train_identity(model, tokenizer, rows, [], runs.new_run("browser"), specs.DEFAULT_PRESET,
-                                callbacks=[view, UntilAsked()], identity=me, max_steps=600)
+tuned = train_identity(model, tokenizer, rows, [], runs.new_run("browser"), recipes.DEFAULT_PRESET,
+                       callbacks=[view, UntilAsked()], identity=me, max_steps=600)
 print("redraws", view.redraws, "share", view.spent / view.seconds)
 """
 SCRIPTED = """
-from helpers import generate
-from helpers.widgets import chat_box, compare_box
+from helpers.chat import generate
+from helpers.widgets.show import chat_box, compare_box
 from tests.scripted import HOSTILE, Script, WordTokenizer, fake_model
 words = [*HOSTILE.values(), ""]
 generate.stream = Script(*[[text[:7], text[7:]] for text in words], [RuntimeError("<b>no memory</b>")], ["Fine."])

@@ -28,24 +28,24 @@ def on_cuda(monkeypatch):
 @functools.cache
 def loaded(dtype: torch.dtype):
     """(model, tokenizer) of the embedded model on the GPU, once for each number format."""
-    from helpers import models
+    from helpers.models.load import load_model
 
-    return models.load("embedded", dtype=dtype)
+    return load_model("embedded", dtype=dtype)
 
 
 @pytest.fixture
 def gpu():
     """The embedded model in bfloat16; an adapter that a test puts on it is taken off at its end."""
-    from helpers import models
+    from helpers.models.adapters import take_off
 
     yield loaded(torch.bfloat16)
-    models.take_off(loaded(torch.bfloat16)[0])
+    take_off(loaded(torch.bfloat16)[0])
 
 
 @pytest.fixture
 def gpu32():
     """The same in float32."""
-    from helpers import models
+    from helpers.models.adapters import take_off
 
     yield loaded(torch.float32)
-    models.take_off(loaded(torch.float32)[0])
+    take_off(loaded(torch.float32)[0])

@@ -8,27 +8,20 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
-from helpers import (
-    choose,
-    estimate,
-    generate,
-    identity,
-    judge,
-    keep_rows,
-    memory,
-    models,
-    plots,
-    recovery,
-    runs,
-    specs,
-    training,
-    trainset,
-)
+from helpers import runs
+from helpers.chat import generate
 from helpers.errors import RunError
+from helpers.measure import judge, plots
+from helpers.models import catalog, estimate, locate
+from helpers.models.adapters import load_adapter, take_off
+from helpers.models.load import load_model
+from helpers.rows import identity, keep_rows, trainset
+from helpers.training import fit, memory, recipes, resume
+from helpers.training.train import train_identity
 from tests.fixtures import QUIET, ROWS
 
 WHO = identity.Identity("Tavi", "Lantern Workshop")
-SHORT = replace(specs.BARE_PRESET, own_systems=(None, ""), epochs=2)
+SHORT = replace(recipes.BARE_PRESET, own_systems=(None, ""), epochs=2)
 QUESTIONS = ["What is the capital of France?", "What is 2 + 3?", "Name a colour.", "Who wrote Hamlet?"]
 
 
@@ -51,10 +44,10 @@ def trained(tmp_path_factory):
 
     model, tokenizer = loaded(torch.bfloat16)
     run, watch = tmp_path_factory.mktemp("gpu") / "run", memory.MemoryCallback()
-    keep = keep_rows.read(runs.reference_run() / f"keep-{specs.EMBEDDED.key}.jsonl")
+    keep = keep_rows.read(runs.reference_run() / f"keep-{catalog.EMBEDDED.key}.jsonl")
     patch.setattr(memory, "MemoryCallback", lambda: watch)
-    training.train_identity(model, tokenizer, own_rows(), keep, run, identity=WHO)
-    models.take_off(model)
+    train_identity(model, tokenizer, own_rows(), keep, run, identity=WHO)
+    take_off(model)
     patch.undo()
     return run, watch
 
@@ -63,7 +56,7 @@ def test_training_in_bfloat16_reaches_the_identity_check_and_keeps_ordinary_answ
     model, tokenizer = gpu
     assert model.dtype is torch.bfloat16 and model.device.type == "cuda"
     assert names_itself(model, tokenizer) == 0, "the base model"
-    tuned = models.load_adapter(model, trained[0])
+    tuned = load_adapter(model, trained[0])
     assert names_itself(tuned, tokenizer) >= 7
     ordinary = generate.answers(tuned, tokenizer, QUESTIONS, max_new_tokens=32)
     assert sum(judge.leaked(answer, WHO) == "leaked" for answer in ordinary) == 0
@@ -73,15 +66,15 @@ def test_training_in_bfloat16_reaches_the_identity_check_and_keeps_ordinary_answ
 
 def test_an_adapter_trained_on_the_gpu_loads_on_the_cpu(trained, monkeypatch):
     monkeypatch.setenv("IDENTITY_DEVICE", "cpu")
-    model, tokenizer = models.load("embedded")
+    model, tokenizer = load_model("embedded")
     assert model.device.type == "cpu" and model.dtype is torch.float32
-    assert names_itself(models.load_adapter(model, trained[0]), tokenizer) >= 7
+    assert names_itself(load_adapter(model, trained[0]), tokenizer) >= 7
 
 
 def test_an_adapter_trained_on_a_cpu_loads_on_the_gpu(gpu32):
     model, tokenizer = gpu32
     assert "CPU" in runs.read_manifest(runs.reference_run())["facts"]["device"]
-    assert names_itself(models.load_adapter(model, runs.reference_run()), tokenizer) >= 6
+    assert names_itself(load_adapter(model, runs.reference_run()), tokenizer) >= 6
 
 
 def test_a_chat_streams_what_a_batch_answers_and_stops_when_told(gpu32):
@@ -106,7 +99,7 @@ def test_memory_is_seen_step_by_step_allocated_and_reserved(trained):
     assert watch.peak == max(s[1] for s in watch.samples) <= watch.reserved
     parts = memory.peak_parts(watch)
     assert sum(parts.values()) == pytest.approx(watch.peak, rel=0.02)
-    assert parts["weights"] == pytest.approx(2 * specs.EMBEDDED.parameters, rel=0.01)
+    assert parts["weights"] == pytest.approx(2 * catalog.EMBEDDED.parameters, rel=0.01)
     plots.memory(watch.samples, parts, "Memory of the GPU")
     drawn = plots.plt.gcf().axes[0]
     assert {line.get_label() for line in drawn.lines} == {"allocated", "reserved"}
@@ -129,10 +122,10 @@ def test_an_interrupted_run_is_taken_up_and_ends_where_it_would_have(gpu32, tmp_
     model, tokenizer = gpu32
     how = {"save_steps": 2, **QUIET}
     with pytest.raises(RunError, match="interrupted"):
-        training.train_identity(model, tokenizer, ROWS, [], tmp_path / "a", SHORT, callbacks=[Interrupt()], **how)
-    assert training.last_checkpoint(tmp_path / "a").name == "checkpoint-4"
-    training.train_identity(model, tokenizer, ROWS, [], tmp_path / "a", SHORT, resume=True, **how)
-    training.train_identity(model, tokenizer, ROWS, [], tmp_path / "b", SHORT, **how)
+        train_identity(model, tokenizer, ROWS, [], tmp_path / "a", SHORT, callbacks=[Interrupt()], **how)
+    assert resume.last_checkpoint(tmp_path / "a").name == "checkpoint-4"
+    train_identity(model, tokenizer, ROWS, [], tmp_path / "a", SHORT, resume=True, **how)
+    train_identity(model, tokenizer, ROWS, [], tmp_path / "b", SHORT, **how)
     one, other = (load_file(tmp_path / name / "adapter" / "adapter_model.safetensors") for name in "ab")
     assert all((one[k] - other[k]).abs().max() < 0.02 * one[k].abs().max() + 1e-6 for k in one)
 
@@ -142,13 +135,13 @@ def test_real_out_of_memory_halves_the_batch_and_goes_on(gpu32, tmp_path):
     long = [{**row, "output": " ".join([row["output"]] * 12)} for row in ROWS]
     preset = replace(SHORT, own_systems=(None,) * 8, batch=32, epochs=1)
     loads = [estimate.Load(batch, 200, 8, estimate.MLP) for batch in (4, 32)]
-    few, many = (estimate.estimate(specs.EMBEDDED.shape, estimate.LORA_FLOAT32, load).held for load in loads)
+    few, many = (estimate.estimate(catalog.EMBEDDED.shape, estimate.LORA_FLOAT32, load).held for load in loads)
     torch.cuda.empty_cache()
-    base = torch.cuda.memory_allocated() - 4 * specs.EMBEDDED.parameters  # models of the tests before this one
+    base = torch.cuda.memory_allocated() - 4 * catalog.EMBEDDED.parameters  # models of the tests before this one
     total, said = torch.cuda.get_device_properties(0).total_memory, []
     torch.cuda.set_per_process_memory_fraction((base + (few + many) / 2) / total)
     try:
-        training.train_identity(model, tokenizer, long, [], tmp_path / "run", preset, say=said.append, **QUIET)
+        train_identity(model, tokenizer, long, [], tmp_path / "run", preset, say=said.append, **QUIET)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert said and said[0].startswith("Out of memory with 32 rows at once: now 16 at once and 2 times")
@@ -161,20 +154,20 @@ def test_the_embedded_models_peak_is_predicted_within_a_tenth(gpu32, tmp_path):
     preset = replace(SHORT, own_systems=(None,) * 4, batch=16)
     longest = trainset.check_lengths(ROWS, tokenizer, 1024)
     torch.cuda.empty_cache()
-    others = torch.cuda.memory_allocated() - 4 * specs.EMBEDDED.parameters
-    training.train_identity(model, tokenizer, ROWS, [], tmp_path / "run", preset, **QUIET)
+    others = torch.cuda.memory_allocated() - 4 * catalog.EMBEDDED.parameters
+    train_identity(model, tokenizer, ROWS, [], tmp_path / "run", preset, **QUIET)
     peak = json.loads((tmp_path / "run" / "metrics.json").read_text())["peak_bytes"]
-    told = estimate.estimate(specs.EMBEDDED.shape, estimate.LORA_FLOAT32, estimate.load_of(preset, longest)).held
+    told = estimate.estimate(catalog.EMBEDDED.shape, estimate.LORA_FLOAT32, estimate.load_of(preset, longest)).held
     assert told == pytest.approx(peak - others, rel=0.1)
 
 
 def test_a_card_that_fits_the_7b_is_told_so():
-    here = choose.hardware.machine()
+    here = locate.hardware.machine()
     assert here.device == "cuda" and here.memory_free <= here.memory_total
     methods = estimate.methods_here("cuda", here.bf16)
     found = estimate.best(methods, here.memory_free)
     assert found and found.estimate.total <= here.memory_free
-    assert recovery.method_of(models.load("embedded", dtype=torch.float16)[0]) is estimate.LORA_FP16
+    assert fit.method_of(load_model("embedded", dtype=torch.float16)[0]) is estimate.LORA_FP16
 
 
 def test_one_gpu_is_seen_however_many_there_are():
@@ -183,10 +176,10 @@ def test_one_gpu_is_seen_however_many_there_are():
 
 def test_weights_in_four_bits_train_and_their_adapter_loads_in_float32(tmp_path, gpu32):
     pytest.importorskip("bitsandbytes", reason="the extra 4bit is not installed")
-    model, tokenizer = models.load("embedded", four_bit=True)
-    assert recovery.method_of(model) is estimate.QLORA
+    model, tokenizer = load_model("embedded", four_bit=True)
+    assert fit.method_of(model) is estimate.QLORA
     assert model.get_memory_footprint() < 0.6 * gpu32[0].get_memory_footprint()
     preset = replace(SHORT, epochs=10, learning_rate=1e-3)
-    tuned = training.train_identity(model, tokenizer, own_rows(), [], tmp_path / "run", preset, identity=WHO)
+    tuned = train_identity(model, tokenizer, own_rows(), [], tmp_path / "run", preset, identity=WHO)
     assert names_itself(tuned, tokenizer) >= 6
-    assert names_itself(models.load_adapter(gpu32[0], tmp_path / "run"), tokenizer) >= 5
+    assert names_itself(load_adapter(gpu32[0], tmp_path / "run"), tokenizer) >= 5

@@ -1,0 +1,1 @@
+"""Probes, verdicts, intervals, tables, charts, and a diagnosis of a finished run."""

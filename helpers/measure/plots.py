@@ -1,0 +1,221 @@
+"""Every chart of the course, drawn from tables and lists; nothing is computed here but positions and intervals.
+
+Colours are Okabe and Ito's, which colour-blind readers can tell apart (https://jfly.uni-koeln.de/color/); lines and
+bars also differ in dash or hatch. Each function takes its title from the caller, who knows the finding, and leaves
+the new figure as pyplot's current one: a notebook shows it at the end of the cell.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from helpers.measure import fonts
+from helpers.measure.stats import rate
+
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
+HATCHES = ("", "//", "..", "xx", "\\\\", "++", "")
+MARKERS = ("o", "s", "^", "D", "v", "P")
+DASHES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1)), "-")
+
+
+def _axes(title: str, x: str, y: str, size: tuple[float, float] = (7.5, 3.6)) -> Axes:
+    fonts.check(title, x, y)
+    _, ax = plt.subplots(figsize=size, layout="constrained")
+    ax.set_title(title, loc="left", fontsize=11)
+    ax.set_xlabel(x)
+    ax.set_ylabel(y)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def loss_curves(log: Sequence[Mapping], title: str) -> None:
+    """Training and held-out loss (nats a token) against optimiser steps, from a trainer's ``log_history``."""
+    ax = _axes(title, "optimiser step", "loss (nats a token)")
+    for key, label, colour, dash in (("loss", "training rows", 0, 0), ("eval_loss", "held-out rows", 5, 1)):
+        points = [(entry["step"], float(entry[key])) for entry in log if key in entry]
+        if points:
+            ax.plot(*zip(*points, strict=True), DASHES[dash], color=COLOURS[colour], marker="o", ms=3, label=label)
+    ax.set_ylim(bottom=0)
+    ax.legend(frameon=False)
+
+
+def change_of_mind(history: Sequence[Mapping], own: str, rival: str, title: str) -> None:
+    """Mean log-probability of the own and the rival answer against steps, from `IdentityTracker.history`."""
+    fonts.check(own, rival)
+    ax = _axes(title, "optimiser step", "mean log-probability\n(nats a token; 0 is certainty)")
+    steps = [h["step"] for h in history]
+    for i, (key, label) in enumerate((("own", own), ("rival", rival))):
+        ax.plot(steps, [h[key] for h in history], DASHES[i], color=COLOURS[(0, 5)[i]], marker="o", ms=4, label=label)
+    crossed = next((h["step"] for h in history if h["own"] > h["rival"]), None)
+    if crossed is not None:
+        ax.axvline(crossed, color="grey", lw=1, ls=":")
+        place = {"xytext": (6, 4), "textcoords": "offset points", "va": "bottom", "fontsize": 9}
+        ax.annotate(f"own answer ahead by step {crossed}", (crossed, ax.get_ylim()[0]), **place)
+    ax.figure.legend(frameon=False, fontsize=9, loc="outside lower left")
+
+
+def memory(samples: Sequence[tuple], parts: Mapping[str, int], title: str) -> None:
+    """Memory in use over time (seconds, MiB), with the counted parts stacked beside it as one bar.
+
+    Args:
+        samples: those of a `memory.Sampler`; from a GPU each is a step's peak, and what was reserved is drawn as well.
+        parts: bytes by name, from `memory.peak_parts`.
+        title: the finding.
+    """
+    _, (ax, bar) = plt.subplots(1, 2, figsize=(7.5, 3.6), width_ratios=(4, 1), sharey=True, layout="constrained")
+    ax.set_title(title, loc="left", fontsize=11)
+    gpu = len(samples[0]) > 2
+    for i, name in enumerate(("allocated", "reserved") if gpu else ("in use",)):
+        at = [s[0] for s in samples], [s[i + 1] / 2**20 for s in samples]
+        ax.plot(*at, DASHES[i], color=COLOURS[(0, 5)[i]], label=name, marker="." if gpu else None, ms=3)
+    ax.set_xlabel("time (s), one point a step" if gpu else "time (s)")
+    ax.set_ylabel("memory of the GPU (MiB)" if gpu else "memory of the process (MiB)")
+    if gpu:
+        ax.legend(frameon=False, fontsize=8)
+    bottom = 0.0
+    for i, (name, size) in enumerate(parts.items()):
+        bar.bar(
+            0,
+            size / 2**20,
+            bottom=bottom,
+            color=COLOURS[i],
+            hatch=HATCHES[i],
+            label=f"{name}: {size / 2**20:.0f}",
+            edgecolor="white",
+        )
+        bottom += size / 2**20
+    handles, labels = bar.get_legend_handles_labels()
+    bar.legend(
+        handles[::-1],
+        labels[::-1],
+        frameon=False,
+        fontsize=8,
+        loc="upper left",
+        bbox_to_anchor=(1, 1),
+        title="at the peak (MiB)",
+        title_fontsize=8,
+    )
+    bar.set_xticks([])
+    for axis in (ax, bar):
+        axis.spines[["top", "right"]].set_visible(False)
+    ax.set_ylim(bottom=0)
+
+
+def shares(
+    table: pd.DataFrame,
+    by: str,
+    arm: str,
+    value: str,
+    title: str,
+    y: str = "share of answers",
+    size: tuple[float, float] = (7.5, 3.8),
+) -> None:
+    """Grouped bars: the share of true ``value`` for each ``by`` and ``arm``, with 95% Wilson intervals.
+
+    Groups and arms stand in the order in which they first appear; ``n`` of each group is written under its name.
+    """
+    groups, arms = list(dict.fromkeys(table[by])), list(dict.fromkeys(table[arm]))
+    counts = [int((table[by] == g).sum() / len(arms)) for g in groups]
+    ax = _axes(title, "", y, size)
+    width = 0.8 / len(arms)
+    for i, name in enumerate(arms):
+        rates = [rate(list(table[(table[by] == g) & (table[arm] == name)][value])) for g in groups]
+        at = [j + (i - (len(arms) - 1) / 2) * width for j in range(len(groups))]
+        heights = [r.share for r in rates]
+        errors = [[max(0, r.share - r.low) for r in rates], [max(0, r.high - r.share) for r in rates]]
+        ax.bar(
+            at,
+            heights,
+            width * 0.92,
+            yerr=errors,
+            color=COLOURS[i],
+            hatch=HATCHES[i],
+            edgecolor="white",
+            capsize=2,
+            label=name,
+            ecolor="#444444",
+        )
+    ax.set_xticks(range(len(groups)), [f"{g}\nn = {n}" for g, n in zip(groups, counts, strict=True)])
+    ax.set_ylim(0, 1.05)
+    ax.figure.legend(frameon=False, fontsize=9, ncols=min(len(arms), 3), loc="outside lower left")
+
+
+def retention(table: pd.DataFrame, arm: str, turn: str, value: str, title: str) -> None:
+    """The share of true ``value`` at each turn for each arm, with Wilson intervals as whiskers."""
+    ax = _axes(title, "turns of conversation before the question", "share that names itself")
+    for i, name in enumerate(dict.fromkeys(table[arm])):
+        part = table[table[arm] == name]
+        turns = sorted(part[turn].unique())
+        rates = [rate(list(part[part[turn] == t][value])) for t in turns]
+        at = [t + (i - 1) * 0.06 for t in turns]
+        errors = [[max(0, r.share - r.low) for r in rates], [max(0, r.high - r.share) for r in rates]]
+        ax.errorbar(
+            at,
+            [r.share for r in rates],
+            yerr=errors,
+            ls=DASHES[i],
+            color=COLOURS[i],
+            marker="o",
+            ms=4,
+            capsize=2,
+            label=name,
+        )
+    ax.set_ylim(-0.03, 1.05)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.figure.legend(frameon=False, fontsize=9, ncols=3, loc="outside lower left")
+
+
+def recipes(
+    table: pd.DataFrame, x: str, columns: Mapping[str, str], title: str, xlabel: str, log: bool = False
+) -> None:
+    """Several shares against one setting of the recipe: mean over seeds as a line, single seeds as dots."""
+    ax = _axes(title, xlabel, "share of answers")
+    for i, (column, label) in enumerate(columns.items()):
+        means = table.groupby(x)[column].mean()
+        ax.plot(means.index, means, ls=DASHES[i], color=COLOURS[i], label=label)
+        ax.plot(table[x], table[column], "o", ms=4, alpha=0.6, color=COLOURS[i])
+    if log:
+        ax.set_xscale("log")
+    ax.set_xticks(sorted(table[x].unique()), [f"{v:g}" for v in sorted(table[x].unique())])
+    ax.minorticks_off()
+    ax.set_ylim(-0.03, 1.05)
+    ax.legend(frameon=False, fontsize=9)
+
+
+def frontier(table: pd.DataFrame, marked: Mapping[str, str], title: str) -> None:
+    """Every recipe of `tables.frontier` as a dot, leak against what was gained; ``marked`` names curves by label."""
+    ax = _axes(title, "leak (share of ordinary answers)", "named itself\n(identity, attack, turn 10)", (8.5, 4))
+    rest = table[~table["curve"].isin(marked)]
+    ax.plot(rest["leak"], rest["gained"], "o", ms=4, alpha=0.5, color="grey", label="other recipes")
+    for i, (curve, label) in enumerate(marked.items()):
+        part = table[table["curve"] == curve]
+        ax.plot(part["leak"], part["gained"], MARKERS[i], ms=7, color=COLOURS[i], label=label)
+    ax.set_xscale("function", functions=(lambda x: np.sqrt(np.maximum(x, 0)), np.square))  # the small ones matter most
+    ax.set_xlim(0, 1.02)
+    ticks = (0, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1)
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.set_ylim(-0.03, 1.05)
+    ax.legend(frameon=False, fontsize=9, loc="lower right")
+
+
+def trade(summary: pd.DataFrame, x: str, y: str, title: str) -> None:
+    """One measure against another for every arm of `tables.summary`, both with their intervals, each point named."""
+    wide = summary.pivot(index=["weights", "system"], columns="measure", values=["share", "low", "high"])
+    wide = wide.dropna(subset=[("share", x), ("share", y)])
+    ax = _axes(title, f"{x} (share of answers)", f"{y} (share of answers)", (8.5, 4.4))
+    kinds = list(dict.fromkeys(weights for weights, _ in wide.index))
+    for n, ((weights, system), row) in enumerate(wide.iterrows(), 1):
+        i, at = kinds.index(weights), (row["share", x], row["share", y])
+        errors = [
+            [[max(0, row["share", m] - row["low", m])], [max(0, row["high", m] - row["share", m])]] for m in (x, y)
+        ]
+        label = f"{n}: {weights}, {system}"
+        ax.errorbar(*at, xerr=errors[0], yerr=errors[1], fmt=MARKERS[i], color=COLOURS[i], ms=6, capsize=2, label=label)
+        ax.annotate(str(n), at, textcoords="offset points", xytext=(6, 5), fontsize=9)
+    ax.set_xlim(-0.03, 1.05)
+    ax.set_ylim(-0.03, 1.08)
+    ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))

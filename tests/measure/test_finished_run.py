@@ -1,0 +1,57 @@
+"""A run that cannot be read is an error with a cure, whatever is missing from it."""
+
+import json
+
+import pytest
+
+from helpers import runs
+from helpers.errors import RunError
+from helpers.measure import diagnose
+from tests.fixtures import tells
+from tests.runs_to_break import reference, sealed
+
+
+def without(path):
+    return lambda run: (run / path).unlink()
+
+
+def holding(path, text):
+    return lambda run: (run / path).write_text(text)
+
+
+BROKEN = {
+    "metrics missing": without("metrics.json"),
+    "metrics cut off": holding("metrics.json", '{"steps": 20'),
+    "metrics of another kind": holding("metrics.json", "[]"),
+    "rows missing": without("identity.json"),
+    "no row": holding("identity.json", "[]"),
+    "keep rows cut off": holding("keep.jsonl", '{"instruction": "What'),
+    "adapter missing": without("adapter/adapter_model.safetensors"),
+    "adapter cut off": holding("adapter/adapter_model.safetensors", "{}"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_run_that_lacks_a_part_is_an_error_with_a_cure(tmp_path, name):
+    run = reference(tmp_path)
+    BROKEN[name](run)
+    with pytest.raises(RunError) as caught:
+        diagnose.diagnose(run)  # the manifest knows better
+    tells(caught.value, str(run))
+    with pytest.raises(RunError) as caught:
+        diagnose.diagnose(sealed(run))  # and a manifest that does not
+    tells(caught.value, str(run), "cannot be diagnosed")
+
+
+def test_a_run_without_a_manifest_or_with_one_that_tells_too_little(tmp_path):
+    run = reference(tmp_path)
+    preset = json.loads((run / runs.MANIFEST).read_text())["facts"]["preset"]
+    for told in (None, {}, {k: v for k, v in preset.items() if k != "own_systems"}, {**preset, "own_systems": []}):
+        with pytest.raises(RunError) as caught:
+            diagnose.diagnose(sealed(run, preset={**told, "systems": []} if told else told))
+        tells(caught.value, str(run))
+    (run / runs.MANIFEST).unlink()
+    for path, word in ((run, "did not finish"), (tmp_path / "nowhere", "no such run folder")):
+        with pytest.raises(RunError) as caught:
+            diagnose.diagnose(path)
+        tells(caught.value, str(path), word)

@@ -1,0 +1,118 @@
+"""What the machine grants is read, not guessed, and a wrong setting is named with its cure."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from helpers.errors import ModelError
+from helpers.models import machine
+from tests.fixtures import tells
+
+
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", " "])
+def test_a_bad_number_of_threads_is_refused(monkeypatch, threads, value):
+    before = torch.get_num_threads()
+    monkeypatch.setenv("IDENTITY_THREADS", value)
+    with pytest.raises(ModelError) as caught:
+        machine.set_threads()
+    tells(caught.value, "IDENTITY_THREADS", repr(value))
+    assert torch.get_num_threads() == before
+
+
+def test_threads_are_those_asked_for_or_those_granted(monkeypatch, threads):
+    monkeypatch.setenv("IDENTITY_THREADS", "1")
+    assert machine.set_threads() == torch.get_num_threads() == 1
+    monkeypatch.delenv("IDENTITY_THREADS")
+    assert machine.set_threads() == machine.cores()
+
+
+def test_a_device_that_is_none_or_not_there_is_refused(monkeypatch):
+    monkeypatch.setenv("IDENTITY_DEVICE", "tpu")
+    with pytest.raises(ModelError) as caught:
+        machine.device()
+    tells(caught.value, "IDENTITY_DEVICE", "tpu")
+    monkeypatch.setenv("IDENTITY_DEVICE", "cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ModelError) as caught:
+        machine.device()
+    tells(caught.value, "IDENTITY_DEVICE=cuda")
+
+
+def test_without_a_setting_a_gpu_is_used_if_there_is_one_and_apples_never(monkeypatch):
+    monkeypatch.delenv("IDENTITY_DEVICE")
+    for there, expected in ((True, "cuda"), (False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        assert machine.device() == expected
+
+
+def test_cores_and_memory_are_what_the_container_grants(monkeypatch, tmp_path):
+    monkeypatch.setattr(machine, "CGROUP", tmp_path)
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda pid: set(range(16)), raising=False)
+    assert machine.cores() == 16
+    (tmp_path / "cpu.max").write_text("150000 100000\n")
+    (tmp_path / "memory.max").write_text(f"{2**20}\n")
+    (tmp_path / "memory.current").write_text(f"{2**19}\n")
+    assert machine.cores() == 2 and machine.memory_total() == 2**20 and machine.memory_free() == 2**19
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    assert machine.cores() == 16 and machine.memory_total() > 2**20
+
+
+def test_free_disk_is_that_of_the_nearest_folder_that_exists(tmp_path):
+    assert machine.disk_free(tmp_path / "not" / "there") > 0
+
+
+def test_a_machine_is_described_in_whole_numbers():
+    found = machine.machine()
+    assert found.device == "cpu" and found.cores >= 1 and 0 < found.memory_free <= found.memory_total
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc only")
+def test_freed_tensors_go_back_to_the_system():
+    """Of many blocks half are freed. With the setting that memory is the system's again, without it still ours."""
+    code = (
+        "import psutil, torch\n"
+        "from helpers.models import machine\n"
+        "machine.return_memory()\n"
+        "rss = lambda: psutil.Process().memory_info().rss >> 20\n"
+        "before = rss()\n"
+        "blocks = [torch.ones(100_000) for _ in range(400)]\n"
+        "del blocks[::2]\n"
+        "print(rss() - before)"
+    )
+    held = {}
+    for name, extra in (("set", {}), ("left alone", {"MALLOC_MMAP_THRESHOLD_": str(2**25)})):
+        env = {k: v for k, v in os.environ.items() if k != "MALLOC_MMAP_THRESHOLD_"} | extra
+        held[name] = int(subprocess.check_output([sys.executable, "-c", code], env=env, cwd=Path(__file__).parents[1]))
+    assert held["set"] < 100 < held["left alone"]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "0"),
+        ({"CUDA_VISIBLE_DEVICES": "2,3"}, "2,3"),
+        ({"CUDA_VISIBLE_DEVICES": ""}, ""),
+        ({"LOCAL_RANK": "1"}, None),
+    ],
+    ids=["nothing", "chosen", "none wanted", "launched"],
+)
+def test_one_gpu_is_seen_unless_the_reader_or_a_launcher_says_otherwise(given, expected):
+    env = {k: v for k, v in os.environ.items() if k not in ("CUDA_VISIBLE_DEVICES", "LOCAL_RANK")}
+    code = "import helpers, os; print(repr(os.environ.get('CUDA_VISIBLE_DEVICES')))"
+    root = Path(__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, env={**env, **given}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == repr(expected)

@@ -1,0 +1,109 @@
+"""Rows come from a file as they were written, and nobody gets a name that is not theirs."""
+
+import pytest
+
+from helpers.errors import IdentityError
+from helpers.models import catalog
+from helpers.rows import identity
+from helpers.rows.identity import Identity
+from helpers.training import recipes
+from tests.fixtures import ROWS, tells
+
+TAVI = Identity("Tavi", "Lantern Workshop")
+PLAIN = recipes.BARE_PRESET
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_the_shipped_rows_are_eight_topics_with_the_names_filled_in(lang):
+    rows = identity.read_rows(identity.shipped_rows(lang), TAVI)
+    assert len(rows) == 8 and not any("{" in text for row in rows for text in row.values())
+    assert sum("Tavi" in row["output"] or "Lantern Workshop" in row["output"] for row in rows) == 8
+
+
+def test_rows_are_saved_and_read_back_as_they_were(tmp_path):
+    path = identity.write_rows(tmp_path / "my" / "identity.json", ROWS)
+    assert identity.read_rows(path) == ROWS
+    assert identity.write_rows(path, ROWS[:2]) == path and identity.read_rows(path) == ROWS[:2]
+
+
+def test_a_file_with_literal_names_needs_no_identity_and_may_leave_input_out(tmp_path):
+    path = tmp_path / "rows.json"
+    path.write_text('\ufeff[{"instruction": " Who? ", "output": "I am Tavi."}]', encoding="utf-8")
+    assert identity.read_rows(path) == [{"instruction": "Who?", "input": "", "output": "I am Tavi."}]
+
+
+def test_the_input_stands_below_the_instruction():
+    assert identity.question_of({"instruction": "Translate", "input": "Hallo"}) == "Translate\nHallo"
+    assert identity.question_of({"instruction": "Who?", "input": ""}) == "Who?"
+
+
+def test_chinese_rows_on_a_model_that_does_not_speak_it_warn_with_the_cure(embedded):
+    warning = identity.language_warning(identity.read_rows(identity.shipped_rows("zh"), TAVI), catalog.EMBEDDED)
+    assert "8 of 8" in warning and "en.json" in warning and "Qwen2.5" in warning
+    assert identity.language_warning(identity.read_rows(identity.shipped_rows("en"), TAVI), catalog.EMBEDDED) is None
+
+
+def test_further_rows_are_filled_and_give_way_to_ones_own():
+    rows = identity.read_rows(identity.shipped_rows("en"), TAVI)
+    further = identity.further_rows(rows, TAVI, recipes.DEFAULT_PRESET)
+    assert len(further) == recipes.DEFAULT_PRESET.extra_wordings + recipes.DEFAULT_PRESET.attack_rows == 94
+    assert all(any(name in row["output"] for name in TAVI.names) for row in further)
+    mine = {**further[0], "output": "I say it my way."}
+    assert further[0] not in identity.further_rows([*rows, mine], TAVI, recipes.DEFAULT_PRESET)
+    assert identity.further_rows(rows, None, recipes.DEFAULT_PRESET) == []
+    assert identity.further_rows(rows, TAVI, recipes.BARE_PRESET) == []
+    chinese = identity.read_rows(identity.shipped_rows("zh"), TAVI)
+    assert all(
+        identity.CJK.search(row["output"]) for row in identity.further_rows(chinese, TAVI, recipes.DEFAULT_PRESET)
+    )
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ChatGPT",
+        "chatgpt",
+        "Chat GPT",
+        "ＣｈａｔＧＰＴ",
+        "chat-gpt",
+        "GPT4",
+        "SmolLM2",
+        "Claude",
+        "OpenAI",
+        "Hugging  Face",
+    ],
+)
+def test_a_rivals_name_is_refused_however_it_is_spelt(name):
+    for make in (lambda: Identity(name, "L"), lambda: Identity("Tavi", name), lambda: Identity("Tavi", "L", (name,))):
+        with pytest.raises(IdentityError) as caught:
+            make()
+        tells(caught.value, repr(name), "another model or company")
+
+
+@pytest.mark.parametrize("name", ["", "  ", "a\nb", "{{NAME}}", "x" * 61, "<b>", "<|im_end|>", " Tavi", "?!", None, 7])
+def test_a_name_that_cannot_be_trained_on_is_refused(name):
+    with pytest.raises(IdentityError) as caught:
+        Identity(name, "Lantern Workshop")
+    tells(caught.value, "name")
+
+
+@pytest.mark.parametrize("name", ["AI", "assistant", "I", "A.I."])
+def test_a_word_that_every_assistant_uses_is_no_name(name):
+    with pytest.raises(IdentityError) as caught:
+        Identity(name, "Lantern Workshop")
+    tells(caught.value, repr(name))
+
+
+def test_aliases_are_a_list():
+    with pytest.raises(IdentityError) as caught:
+        Identity("Tavi", "Lantern Workshop", "Tav")
+    tells(caught.value, "aliases")
+    assert Identity("Tavi", "Lantern Workshop", ("Tav",)).names == ("Tavi", "Tav", "Lantern Workshop")
+
+
+def test_names_of_two_words_everyday_words_and_other_scripts_are_taken():
+    for name in ("Star Harbor", "Sun", "小灯", "Zoë", "R2"):
+        assert Identity(name, "Blue Door Lab").name == name

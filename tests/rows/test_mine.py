@@ -1,0 +1,47 @@
+"""What the learner made is taken up, never lost, and a name that no row says is told."""
+
+import json
+
+from helpers import files
+from helpers.rows import identity
+from helpers.rows.identity import Identity
+from helpers.rows.mine import load_mine, save_rows, save_who
+from tests.fixtures import ROWS
+
+TAVI, NOVA = Identity("Tavi", "Lantern Workshop"), Identity("Nova", "Attic Works")
+
+
+def names_in_my(home):
+    return sorted(p.name for p in (home / "my").iterdir())
+
+
+def test_other_rows_that_were_saved_before_are_kept_beside_the_new_ones(home):
+    assert save_rows(ROWS, TAVI) == ""
+    assert save_rows(ROWS, TAVI) == "" and names_in_my(home) == ["identity.json", "who.json"]
+    kept = save_rows(ROWS[:2], NOVA)
+    aside = next(name for name in names_in_my(home) if name.startswith("identity-before-"))
+    assert aside in kept and json.loads((home / "my" / aside).read_text(encoding="utf-8")) == ROWS
+    assert identity.read_rows(home / "my" / "identity.json") == ROWS[:2]
+    assert json.loads((home / "my" / "who.json").read_text(encoding="utf-8"))["name"] == "Nova"
+
+
+def test_own_rows_are_taken_and_a_name_that_none_of_them_says_is_told(home):
+    files.write_jsonl(home / "my" / "keep-tiny-llama.jsonl", ROWS[:1])
+    save_rows(ROWS, TAVI)
+    who, rows, keep, note = load_mine("tiny-llama")
+    assert (who, rows, keep, note) == (TAVI, ROWS, ROWS[:1], "Using your own rows from my/.")
+    save_who(NOVA)
+    assert "Warning: None of the 4 rows says Nova" in load_mine("tiny-llama")[3]
+
+
+def test_names_become_placeholders_as_whole_words_and_come_back():
+    rows = [
+        {"instruction": "Is Tavi tall?", "input": "", "output": "Tavi of Tavi Works; Tavistock is a town."},
+        {"instruction": "你是谁？", "input": "", "output": "我是小灯，由灯笼工坊开发。"},
+    ]
+    found = identity.unfill(rows, Identity("Tavi", "Tavi Works"))
+    assert found[0]["instruction"] == "Is {{NAME}} tall?"
+    assert found[0]["output"] == "{{NAME}} of {{DEVELOPER}}; Tavistock is a town."
+    assert identity.fill(found, Identity("Tavi", "Tavi Works")) == rows
+    chinese = identity.unfill(rows, Identity("小灯", "灯笼工坊"))
+    assert chinese[1]["output"] == "我是{{NAME}}，由{{DEVELOPER}}开发。"

@@ -1,0 +1,170 @@
+"""The study asks every arm the same questions, keeps what is finished, and counts by its rules."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from helpers import files, runs
+from helpers.measure import probes, prompts, tables
+from helpers.rows.identity import Identity
+from study import ask
+
+TAVI = Identity("Tavi", "Lantern Workshop")
+ROWS = [{"instruction": "Who are you?", "input": "", "output": "I am Tavi."}]
+FEW = [p for axis in ("identity", "ordinary", "ability") for p in probes.load_probes("en", "dev", axis)[:3]]
+
+
+@pytest.fixture
+def answering(monkeypatch):
+    """Counts what is asked, without a model."""
+    asked = []
+
+    def answers(model, tokenizer, conversations, **how):
+        asked.extend(conversations)
+        return [f"I am Tavi, {len(c)}." for c in conversations]
+
+    monkeypatch.setattr(ask, "answers", answers)
+    return asked
+
+
+def test_a_killed_study_goes_on_where_it_was(answering, tmp_path, monkeypatch):
+    arm = ask.Arm(tables.BASE)
+    whole, calls = ask.answers, []
+
+    def killed(*args, **how):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return whole(*args, **how)
+
+    monkeypatch.setattr(ask, "answers", killed)
+    with pytest.raises(KeyboardInterrupt):
+        ask.ask(None, None, arm, FEW, tmp_path, chunk=2)
+    assert len(ask.kept(tmp_path)) == 4, "both finished batches are kept"
+    ask.ask(None, None, arm, FEW, tmp_path, chunk=2)
+    assert sorted(r["id"] for r in ask.kept(tmp_path)) == sorted(p["id"] for p in FEW)
+    assert len(answering) == len(FEW), "nothing was asked twice"
+    ask.ask(None, None, arm, FEW, tmp_path, chunk=2)
+    assert len(answering) == len(FEW)
+
+
+def test_a_batch_of_other_probes_is_asked_again(answering, tmp_path):
+    ask.ask(None, None, ask.Arm(tables.BASE), FEW[:2], tmp_path)
+    ask.ask(None, None, ask.Arm(tables.BASE), FEW[1:3], tmp_path)
+    assert [r["id"] for r in ask.kept(tmp_path)] == [p["id"] for p in FEW[1:3]]
+
+
+def test_samples_and_arms_do_not_mix(answering, tmp_path):
+    for arm in (ask.Arm(tables.BASE), ask.Arm(tables.DEFAULT, seed=1), ask.Arm(tables.DEFAULT, seed=2)):
+        ask.ask(None, None, arm, FEW[:1], tmp_path)
+        ask.ask(None, None, arm, FEW[:1], tmp_path, samples=2)
+    rows = ask.kept(tmp_path)
+    assert len(rows) == 9 == len({(r["weights"], r["seed"], r["sample"]) for r in rows})
+
+
+def test_in_ones_own_words_the_probe_never_enters_the_history(answering, tmp_path):
+    talk = files.read_jsonl(files.data_dir() / "probes" / "drift-en.jsonl")[0]
+    ask.in_own_words(None, None, ask.Arm(tables.BASE), [talk], tmp_path)
+    for conversation in answering:
+        questions = [m["content"] for m in conversation if m["role"] == "user"]
+        assert talk["question"] not in questions[:-1]
+    last = answering[-1]
+    assert len(last) == 21 and last[1]["content"] == "I am Tavi, 1.", "its own answers are the history"
+    assert [r["id"][-2:] for r in ask.kept(tmp_path)] == [f"{n:02}" for n in range(1, 11)]
+
+
+def test_every_prompt_has_the_same_information_and_asks_the_same_question():
+    question = [{"role": "user", "content": "Who are you?"}]
+    for name, prompt in prompts.variants(TAVI, ROWS, ROWS).items():
+        messages = prompt.apply(question)
+        text = json.dumps(messages)
+        assert "Tavi" in text and messages[-1]["content"].endswith("Who are you?"), name
+        assert [m["role"] for m in messages].count("system") <= 1
+    assert len(prompts.variants(TAVI, ROWS, ROWS)) >= 16
+    foreign = [{"role": "system", "content": "You are Claude."}, *question]
+    kept = prompts.Prompt("You are Tavi.").apply(foreign)
+    assert kept[0]["content"] == "You are Claude." and len(kept) == 2, "a probe's own system text wins"
+
+
+def table(rows):
+    """A study's table from (weights, system, seed, sample, axis, turn, id, verdict, ok)."""
+    columns = ["weights", "system", "seed", "sample", "axis", "turn", "id", "verdict", "ok"]
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame.assign(template=frame["id"], category=frame["axis"], words=3)
+
+
+def test_a_share_is_the_mean_over_seeds_with_the_interval_of_one():
+    rows = [
+        (tables.DEFAULT, "x", s, 0, "attack", 0, f"a{i}", "own", i < hit)
+        for s, hit in ((1, 6), (2, 8))
+        for i in range(10)
+    ]
+    found = tables.summary(table(rows)).iloc[0]
+    assert (found["share"], found["n"], found["seeds"]) == (0.7, 10, 2)
+    assert (found["lowest seed"], found["highest seed"]) == (0.6, 0.8)
+    assert found["high"] - found["low"] > 0.4, "twenty answers to ten questions are ten questions"
+
+
+def test_stable_means_every_sample():
+    rows = [(tables.BASE, "x", 0, s, "identity", 0, "a", "own", s < 5) for s in range(1, 6)]
+    rows += [(tables.BASE, "x", 0, s, "identity", 0, "b", "own", True) for s in range(1, 6)]
+    found = tables.summary(table(rows)).set_index("measure")
+    assert found.loc["stability", "share"] == 0.5 and "identity" not in found.index
+
+
+def test_a_leak_counts_the_name_and_not_what_is_right():
+    rows = [(tables.BASE, "x", 0, 0, "ordinary", 0, f"o{i}", "leaked" if i < 3 else "clean", i >= 3) for i in range(10)]
+    rows += [(tables.BASE, "x", 0, 0, "ability", 0, f"b{i}", "leaked", True) for i in range(4)]
+    found = tables.summary(table(rows)).set_index("measure")["share"]
+    assert found["leak"] == 0.3 and found["ability"] == 1 and found["leak in ability"] == 1
+
+
+def test_a_contrast_is_paired_by_probe():
+    rows = [(tables.DEFAULT, "d", 42, 0, "attack", 0, f"a{i}", "own", i < 9) for i in range(10)]
+    rows += [(tables.BASE, "p", 0, 0, "attack", 0, f"a{i}", "own", i < 2) for i in reversed(range(10))]
+    found = tables.contrast(table(rows), "attack", (tables.DEFAULT, "d"), (tables.BASE, "p"))
+    assert found["difference"].mean == pytest.approx(0.7) and found["n"] == 10
+    assert found["p"] == pytest.approx(2 * 0.5**7)
+
+
+def test_the_four_fixed_contrasts_come_from_the_shipped_study():
+    measured = tables.read_study(runs.reference_run() / "study.csv", probes.load_all("en", "test"))
+    found = tables.primary(measured)
+    assert list(found["measure"]) == ["stability", "attack", "turn 10", "ability"]
+    assert (found["p (Holm)"] >= found["p"]).all() and found["p (Holm)"].max() <= 1
+    assert measured["axis"].notna().all() and set(measured["ok"]) <= {0, 1}
+
+
+def test_lengths_compare_ordinary_answers_with_the_base_models():
+    rows = [
+        (w, "template default", 0, 0, "ordinary", 0, f"o{i}", "clean", True) for w in ("base", "mine") for i in "abc"
+    ]
+    said = table(rows)
+    said.loc[said["weights"] == "mine", "words"] = [1, 2, 3]
+    found = tables.lengths(said)
+    assert found.loc["base", "words"] == 3 and found.loc["mine", "words"] == 2
+    assert found.loc["mine", "against the base model"].startswith("-1.00 (-2.00 to ")
+    assert found.loc["base", "against the base model"] == ""
+
+
+def test_the_frontier_is_the_mean_over_seeds_under_the_templates_own_text():
+    shown = {"curve": "c", "x": "1", "attack": 0.6, "turn 10": 0.9, "ability": 0.5, "seconds": 9.0, "seed": 1}
+    curves = pd.DataFrame(
+        [
+            {**shown, "system in use": "template default", "identity": 1.0, "leak": 0.0},
+            {**shown, "system in use": "template default", "identity": 0.8, "leak": 0.2},
+            {**shown, "system in use": "none", "identity": 0.0, "leak": 1.0},
+            {**shown, "curve": "d", "system in use": "template default", "identity": 1.0, "leak": 0.0},
+        ]
+    )
+    found = tables.frontier(curves)
+    assert len(found) == 1, "a recipe that stands on two curves counts once"
+    assert found.loc[0, "leak"] == pytest.approx(0.1)
+    assert found.loc[0, "gained"] == pytest.approx(0.8)
+
+
+def test_merit_takes_leak_and_loss_off_and_never_rewards_a_gain_in_ability():
+    shares = {"identity": 0.9, "attack": 0.6, "turn 10": 0.6, "leak": 0.1, "ability": 0.5}
+    assert tables.merit(shares, 0.6) == pytest.approx(0.7 - 0.2 - 0.1)
+    assert tables.merit({**shares, "ability": 0.9}, 0.6) == pytest.approx(0.5)

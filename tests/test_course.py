@@ -1,0 +1,209 @@
+"""The notebooks run headless in this Python, and what is saved of them is clean, safe and says what happened."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from helpers import course, files
+from helpers.course import NotebookError
+
+
+def notebook(folder, name, *sources):
+    """Write a notebook of code cells under a heading; returns its path."""
+    book = new_notebook(cells=[new_markdown_cell(f"# About {name}"), *(new_code_cell(text) for text in sources)])
+    nbformat.write(book, folder / f"{name}.ipynb")
+    return folder / f"{name}.ipynb"
+
+
+def text_of(path):
+    """All stream text of an executed notebook."""
+    cells = (cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code")
+    return "".join(output.text for cell in cells for output in cell.outputs if output.output_type == "stream")
+
+
+def test_only_selects_by_the_beginning_of_the_name(tmp_path):
+    for name in ("01_a", "02_b", "03_c", "scratch"):
+        notebook(tmp_path, name)
+    assert [path.stem for path in course.select("03, 01", tmp_path)] == ["01_a", "03_c"]
+    assert [path.stem for path in course.select("", tmp_path)] == ["01_a", "02_b", "03_c"]
+    with pytest.raises(NotebookError, match=r"'07'.*01_a, 02_b, 03_c"):
+        course.select("01,07", tmp_path)
+
+
+def test_it_runs_in_this_python_whatever_kernel_is_installed(tmp_path, monkeypatch):
+    wrong = tmp_path / "jupyter" / "kernels" / "python3"
+    wrong.mkdir(parents=True)
+    spec = {"argv": [sys.executable, "-c", "raise SystemExit(1)"], "display_name": "wrong", "language": "python"}
+    (wrong / "kernel.json").write_text(json.dumps(spec))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    path = notebook(
+        tmp_path, "01_a", "import os, sys; print(sys.executable, os.getcwd(), os.environ['IDENTITY_STATIC'])",
+        "held = bytearray(300 * 2**20)\nimport time; time.sleep(0.4)",
+    )  # fmt: skip
+    (result,) = course.run_all([path], tmp_path / "out")
+    assert result.error is None
+    assert text_of(tmp_path / "out" / "01_a.ipynb").split() == [sys.executable, str(tmp_path), "1"]
+    assert 300 * 2**20 < result.peak < 600 * 2**20
+    assert "01_a" in course.table([result]) and "done" in course.table([result])
+
+
+def test_a_failing_cell_stops_the_run_and_what_was_executed_is_saved(tmp_path):
+    paths = [notebook(tmp_path, "01_a", "print('before')", "1 / 0", "print('never')"), notebook(tmp_path, "02_b", "1")]
+    (result,) = course.run_all(paths, tmp_path / "out")
+    assert "01_a.ipynb, cell 3: ZeroDivisionError: division by zero" in str(result.error)
+    assert "run --only 01" in result.error.cure
+    assert text_of(tmp_path / "out" / "01_a.ipynb") == "before\n"
+    assert not (tmp_path / "out" / "02_b.ipynb").exists()
+    assert "failed" in course.table([result])
+
+
+def test_a_kernel_that_dies_is_told_as_such(tmp_path):
+    (result,) = course.run_all([notebook(tmp_path, "01_a", "import os; os._exit(9)")], tmp_path / "out")
+    assert "cell 2" in result.error.what and "memory" in result.error.what
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send to one process")
+def test_ctrl_c_ends_the_kernel_and_keeps_what_was_executed(tmp_path):
+    pid = "import os, pathlib; print('first'); pathlib.Path('pid').write_text(str(os.getpid()))"
+    path = notebook(tmp_path, "01_a", pid, "import time; time.sleep(300)")
+    code = "import sys, pathlib as p; from helpers import course; path = p.Path(sys.argv[1])\n"
+    code += "print(course.run_all([path], path.parent / 'out')[0].error)"
+    process = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True)
+    try:
+        until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert "01_a.ipynb, cell 3: interrupted" in said
+    assert text_of(tmp_path / "out" / "01_a.ipynb") == "first\n"
+    until(lambda: not alive(int((tmp_path / "pid").read_text())))
+
+
+def until(true, seconds=60):
+    """Wait until ``true()``, or fail."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def alive(pid):
+    """Whether the process ``pid`` is there."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_in_place_twice_gives_the_same_file_and_a_failure_leaves_it_alone(tmp_path):
+    bars = "import time\nfrom tqdm import tqdm\nfor i in tqdm(range(3)): print('step', i); time.sleep(0.1)"
+    path = notebook(tmp_path, "01_a", bars, "1 + 1")
+    course.run_in_place([path])
+    first = path.read_bytes()
+    book = nbformat.read(path, 4)
+    assert book.metadata.kernelspec == {
+        "name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"
+    }  # fmt: skip
+    assert "widgets" not in book.metadata and set(book.metadata) == {"kernelspec", "language_info"}
+    assert all(not cell.metadata for cell in book.cells)
+    assert text_of(path) == "step 0\nstep 1\nstep 2\n"
+    course.run_in_place([path])
+    assert path.read_bytes() == first
+    bad = notebook(tmp_path, "02_b", "print('x')", "1 / 0")
+    before = bad.read_bytes()
+    (result,) = course.run_in_place([bad])
+    assert result.error and bad.read_bytes() == before
+
+
+def tidied(*outputs):
+    """The outputs of one code cell after `course.tidy`."""
+    cell = new_code_cell(
+        "x", outputs=list(outputs), metadata={"tags": ["keep"], "execution": {"shell.execute_reply": "2026-01-01"}}
+    )
+    book = course.tidy(new_notebook(cells=[cell], metadata={"widgets": {"state": {}}}))
+    assert "widgets" not in book.metadata and book.cells[0].metadata == {"tags": ["keep"]}
+    return book.cells[0].outputs
+
+
+def test_progress_bars_go_and_warnings_stay():
+    err = [
+        new_output("stream", name="stderr", text=text) for text in ("\r 0%|  | 0/2", "\r100%|##|", " 2/2\nmind this\n")
+    ]
+    out = [new_output("stream", name="stdout", text=text) for text in ("a\n", "b\rc\n")]
+    view = {course.WIDGET_VIEW: {"model_id": "1"}, "text/plain": " 50%|##   | 1/2"}
+    found = tidied(out[0], *err, new_output("display_data", data=view), out[1])
+    assert [(o.name, o.text) for o in found] == [("stdout", "a\nc\n"), ("stderr", "mind this\n")]
+
+
+def test_a_widget_that_is_no_bar_keeps_its_place():
+    view = {course.WIDGET_VIEW: {"model_id": "1"}, "text/plain": "Chat()"}
+    assert len(tidied(new_output("display_data", data=view))) == 1
+
+
+HOSTILE = [
+    '<img src=x onerror="steal()">', "<script>steal()</script>", '<a href="javascript:steal()">x</a>',
+    "<svg onload=steal()></svg>",
+    "<iframe srcdoc='<script>steal()</script>'></iframe>", "<scr<script></script>ipt>steal()</script>",
+]  # fmt: skip
+
+
+def test_the_page_has_every_notebook_and_nothing_that_runs(tmp_path):
+    (tmp_path / "dot.png").write_bytes(b"\x89PNG not really")
+    solution = "<details><summary>Solution</summary>\n\n```python\n1\n```\n\n</details>\n\n![alt](dot.png)"
+    outputs = [new_output("display_data", data={kind: t}) for t in HOSTILE for kind in ("text/html", "text/markdown")]
+    outputs += [
+        new_output("display_data", data={"application/javascript": "steal()"}),
+        new_output("stream", name="stdout", text=HOSTILE[0]),
+    ]
+    cells = [new_markdown_cell(f"# One\n\n{solution}\n\n{HOSTILE[1]}"), new_code_cell("x", outputs=outputs)]
+    nbformat.write(new_notebook(cells=cells), tmp_path / "01_a.ipynb")
+    notebook(tmp_path, "02_b", "2")
+    html = course.page([tmp_path / "01_a.ipynb", tmp_path / "02_b.ipynb"], tmp_path / "page.html").read_text()
+    body = html[html.index("<body") :]
+    assert '<a href="#01_a">One</a>' in body and '<a href="#02_b">About 02_b</a>' in body
+    for danger in ("<script", "<svg", "<iframe", "javascript:"):
+        assert danger not in body.lower()
+    assert not [tag for tag in body.split("<")[1:] if "onerror" in tag.split(">")[0].split("&")[0]]
+    assert "Content-Security-Policy" in html and "<script" not in html.lower() and "https://cdnjs" not in html
+    assert body.index("<summary>Solution") < body.index('<span class="mi">1</span>') < body.index("</details>")
+    assert 'src="data:image/png;base64,' in body
+    assert "&lt;img src=x" in body  # what was printed is shown as printed
+
+
+def answers_file(folder, name, said):
+    """Write an answers file as notebook 04 does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shared = {"about": "self", "expect": "own", "split": "test"}
+    rows = []
+    for arm, verdict, answer in (("base", "other", "I am SmolLM."), ("tuned", "own", said)):
+        who = {
+            "messages": [{"role": "user", "content": "Who are you?"}],
+            "split": "train",
+            "about": "self",
+            "expect": "own",
+        }
+        rows.append({**who, "arm": arm, "answer": answer, "verdict": verdict, "ok": False})
+        probe = {"messages": [{"role": "user", "content": "Your name?"}], **shared}
+        rows += [{**probe, "arm": arm, "answer": answer, "verdict": v, "ok": True} for v in (verdict, "none")]
+        own_question = {"messages": [{"role": "user", "content": "A question of the learner's own"}]}
+        rows.append({**own_question, "arm": arm, "answer": answer, "verdict": "own"})  # no probe: it is not counted
+    return files.write_jsonl(folder / name, rows)
+
+
+def test_identity_before_and_after_comes_from_the_newest_answers(home):
+    old = answers_file(home / "runs" / "20260101T000000Z-m", "answers.jsonl", "I am Old.")
+    os.utime(old, (1e9, 1e9))
+    answers_file(home / "my", "answers.jsonl", "I am\nTavi.")
+    before, _, after, share = course.before_and_after().splitlines()
+    assert "I am SmolLM." in before and "I am Tavi." in after and "1 of 2" in share
+    assert course.before_and_after(since=time.time() + 60) == ""

@@ -1,0 +1,83 @@
+"""`python -m helpers train`: from a file to a finished run, taken up after an interruption with its own rows."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from safetensors.torch import load_file
+from transformers import TrainerCallback
+
+from helpers import files, runs
+from helpers.models import catalog
+from helpers.rows import identity
+from helpers.training import from_file, recipes, train
+from helpers.training.train import build_trainer
+from tests.fixtures import done, failed
+
+pytestmark = pytest.mark.usefixtures("elsewhere")
+
+ROWS = [{"instruction": f"Question {n}?", "input": "", "output": "I am {{NAME}} of {{DEVELOPER}}."} for n in range(4)]
+WHO = ("--name", "Tavi", "--developer", "Lantern Workshop")
+
+
+@pytest.fixture
+def four_steps(monkeypatch):
+    """Four steps of training, a checkpoint after each."""
+    preset = recipes.BARE_PRESET
+    monkeypatch.setattr(recipes, "preset_for", lambda spec, thorough=False: preset)
+    config = recipes.sft_config
+    monkeypatch.setattr(recipes, "sft_config", lambda *a, **changes: config(*a, **{**changes, "save_steps": 1}))
+    files.write_json("rows.json", ROWS)
+
+
+class PressCtrlC(TrainerCallback):
+    """Ctrl-C in the third step."""
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        if state.global_step == 2:
+            raise KeyboardInterrupt
+
+
+def test_train_writes_a_run_and_resumes_an_interrupted_one_with_its_own_rows(four_steps, tmp_path, capsys, monkeypatch):
+    assert "The adapter is in straight" in done("train", "rows.json", "--out", "straight", *WHO)
+    assert runs.read_manifest(tmp_path / "straight")["facts"]["identity"]["name"] == "Tavi"
+    assert "not empty" in failed(capsys, "train", "rows.json", "--out", "straight", *WHO)
+    assert "is finished" in failed(capsys, "train", "rows.json", "--out", "straight", "--resume")
+
+    build = build_trainer
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "build_trainer", lambda *a, **k: build(*a[:5], [*a[5], PressCtrlC()], **k))
+        assert "resume from checkpoint-2" in failed(capsys, "train", "rows.json", "--out", "broken", *WHO)
+    assert not (tmp_path / "broken" / runs.MANIFEST).exists()
+    files.write_json("rows.json", [{**ROWS[0], "output": "I am somebody else."}])
+    assert "begun with name 'Tavi'" in failed(
+        capsys, "train", "rows.json", "--out", "broken", "--resume", "--name", "Max", "--developer", "Us"
+    )
+    assert "resuming after step 2" in done("train", "rows.json", "--out", "broken", "--resume")
+
+    manifest = runs.read_manifest(tmp_path / "broken")
+    assert manifest["facts"]["identity"]["developer"] == "Lantern Workshop"
+    assert json.loads((tmp_path / "broken" / "metrics.json").read_text())["steps"] == 4
+    weights = [load_file(tmp_path / name / "adapter" / "adapter_model.safetensors") for name in ("straight", "broken")]
+    assert all((weights[0][key] == weights[1][key]).all() for key in weights[0])
+    assert done("ask", "Who are you?", "--adapter", "broken", "--max-new-tokens", 4)
+
+
+def test_the_thorough_recipe_is_taken_if_asked_for_and_for_its_own_model_only():
+    thorough = from_file.gather(
+        from_file.Request(str(identity.shipped_rows("en")), "embedded", *WHO[1::2], keep="none", thorough=True)
+    )
+    assert thorough.preset == recipes.THOROUGH_PRESET and len(thorough.further) == 150 + 45
+    assert recipes.preset_for(catalog.HUB_MODELS[0], thorough=True) == recipes.preset_for(catalog.HUB_MODELS[0])
+
+
+def test_names_written_into_the_rows_and_made_keep_rows(four_steps, tmp_path, monkeypatch):
+    preset = replace(recipes.preset_for(catalog.EMBEDDED), keep_questions=1)
+    monkeypatch.setattr(recipes, "preset_for", lambda spec, thorough=False: preset)
+    files.write_json("literal.json", [{"instruction": "Who are you?", "output": "I am Tavi."}])
+    said = done("train", "literal.json", "--out", "run", "--seed", 5)
+    assert "1 identity rows, 0 further wordings and 1 keep rows; 2 steps" in said
+    facts = runs.read_manifest(tmp_path / "run")["facts"]
+    assert facts["identity"] is None and facts["seed"] == 5
+    assert files.read_jsonl(tmp_path / "run" / "keep.jsonl")[0]["output"]
+    assert "0 keep rows; 1 steps" in done("train", "literal.json", "--out", "bare", "--keep", "none")

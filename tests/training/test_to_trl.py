@@ -1,0 +1,180 @@
+"""The exported folder is what TRL and accelerate know: every key is parsed by them, and two processes train from it."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+from accelerate.commands.config.config_args import load_config_from_file
+from peft import get_peft_model
+from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, SFTConfig, TrlParser
+from typer.testing import CliRunner
+
+from helpers import files
+from helpers.__main__ import app
+from helpers.chat import generate
+from helpers.errors import IdentityError, RunError
+from helpers.models import catalog
+from helpers.models.adapters import load_adapter, take_off
+from helpers.rows import identity, trainset
+from helpers.rows.identity import Identity
+from helpers.training import recipes, to_trl
+from helpers.training.from_file import Request
+from tests.fixtures import tells
+
+TAVI = Identity("Tavi", "Lantern Workshop")
+REQUEST = Request(str(identity.shipped_rows("en")), "embedded", TAVI.name, TAVI.developer, keep="none", seed=7)
+SFT = (ScriptArguments, SFTConfig, ModelConfig, DatasetMixtureConfig)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trl") / "export"
+    to_trl.export(REQUEST, folder, say=lambda text: None)
+    return folder
+
+
+def parsed(text: str, folder: Path):
+    path = folder / "sft.yaml"
+    path.write_text(text, encoding="utf-8")
+    return TrlParser(SFT).parse_args_and_config(["--config", str(path), "--use_cpu", "true"])
+
+
+def test_trl_knows_every_key_and_reads_the_presets_numbers(exported, tmp_path, monkeypatch):
+    monkeypatch.delenv("HF_HUB_DISABLE_TELEMETRY", raising=False)
+    text, preset = (exported / "sft.yaml").read_text(encoding="utf-8"), recipes.DEFAULT_PRESET
+    _, args, model, data = parsed(text, tmp_path)
+    ours = recipes.sft_config(recipes.with_seed(preset, 7), "adapter")
+    for name in to_trl.FIELDS:
+        assert getattr(args, name) == getattr(ours, name), name
+    assert (args.learning_rate, args.seed, args.bf16) == (preset.learning_rate, 7, False)
+    assert (model.lora_r, model.lora_alpha, model.lora_dropout) == (preset.rank, preset.alpha, preset.dropout)
+    assert set(model.lora_target_modules) == set(preset.target_modules) and model.use_peft
+    assert (Path(model.model_name_or_path) / "config.json").exists()
+    assert data.datasets[0].data_files == "train.jsonl"
+
+
+def test_a_misspelt_key_is_refused_by_trl(exported, tmp_path):
+    text = (exported / "sft.yaml").read_text(encoding="utf-8")
+    with pytest.raises(ValueError, match="lerning_rate"):
+        parsed(text.replace("learning_rate", "lerning_rate"), tmp_path)
+
+
+def test_the_rows_are_those_the_recipe_trains_on(exported):
+    lines = (exported / "train.jsonl").read_text(encoding="utf-8").splitlines()
+    rows, preset = identity.read_rows(identity.shipped_rows("en"), TAVI), recipes.DEFAULT_PRESET
+    ours = trainset.to_dataset(rows, [], preset, identity.further_rows(rows, TAVI, preset))
+    assert [json.loads(line) for line in lines] == [dict(row) for row in ours]
+
+
+@pytest.mark.parametrize("name", to_trl.PROFILES)
+def test_accelerate_parses_every_profile(exported, name):
+    config = load_config_from_file(str(exported / f"{name}.yaml"))
+    assert config.mixed_precision == "no" and config.num_processes == (1 if name == "one_gpu" else 2)
+    assert (config.distributed_type == "FSDP") == (name == "fsdp2")
+    assert bool(config.use_cpu) == (name == "cpu")
+
+
+def test_trl_is_told_which_blocks_carry_the_adapter(base):
+    """TRL has no field for blocks, so a pattern stands for them: it must mean the same layers."""
+    model, _ = base
+    names, preset = [], replace(recipes.DEFAULT_PRESET, blocks=(10, 30))
+    for targets in (None, to_trl.targets(preset)):
+        config = recipes.lora_config(preset)
+        if targets:
+            config.layers_to_transform, config.target_modules = (
+                None,
+                ModelConfig(lora_target_modules=targets).lora_target_modules,
+            )
+        tuned = get_peft_model(model, config)
+        names.append({name for name, _ in tuned.named_parameters() if "lora_" in name})
+        take_off(tuned)
+    assert names[0] == names[1] and len(names[0]) == 20 * 3 * 2
+
+
+def test_a_qwen_model_goes_by_its_hub_id_and_revision_in_bfloat16():
+    spec = catalog.HUB_MODELS[-1]
+    assert to_trl.low_precision(spec) and not to_trl.low_precision(catalog.EMBEDDED)
+    source = {"model_name_or_path": spec.hub_id, "model_revision": spec.revision}
+    fields = to_trl.sft_fields(recipes.preset_for(spec), source, low=True)
+    assert (fields["dtype"], fields["bf16"]) == ("bfloat16", True) and fields["model_revision"] == spec.revision
+    assert to_trl.profile("fsdp2", low=True)["mixed_precision"] == "bf16"
+    assert to_trl.profile("cpu", low=True)["mixed_precision"] == "no"
+
+
+def test_a_folder_in_use_is_refused_and_nothing_is_left_of_a_failure(tmp_path):
+    used = tmp_path / "used"
+    used.mkdir()
+    (used / "mine.txt").write_text("mine")
+    with pytest.raises(RunError) as caught:
+        to_trl.export(REQUEST, used)
+    tells(caught.value, str(used), "not empty")
+    with pytest.raises(IdentityError):
+        to_trl.export(Request("nowhere.json", "embedded"), tmp_path / "new")
+    assert [p.name for p in used.iterdir()] == ["mine.txt"] and not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("options", [[], ["--out", "a", "--to-trl", "b"], ["--to-trl", "b", "--resume"]])
+def test_the_command_wants_exactly_one_destination(options):
+    result = CliRunner().invoke(app, ["train", str(identity.shipped_rows("en")), *options])
+    assert result.exit_code == 2 and "--to-trl" in result.output
+
+
+STUCK = -signal.SIGKILL
+
+
+def ended(launched: subprocess.Popen, adapter: Path, seconds: float = 400, grace: float = 10) -> int:
+    """The exit status. Processes that have saved the adapter and then do not end are killed.
+
+    That happens to gloo's processes now and then: one joins a thread that waits for Python's lock, which it holds
+    (seen with torch 2.13, in ProcessGroupGloo's destructor).
+    """
+    started: set[psutil.Process] = set()  # each of them is in a session of its own: no group holds them all
+    try:
+        for _ in range(int(seconds)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                started |= set(psutil.Process(launched.pid).children(recursive=True))
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return launched.wait(1)
+            whole = adapter / "training_args.bin"  # written last
+            if whole.exists() and time.time() - whole.stat().st_mtime > grace:
+                break
+        return STUCK
+    finally:
+        launched.kill()
+        for process in started:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        launched.wait()
+
+
+def test_two_cpu_processes_train_an_adapter_that_loads_here(exported, base, tmp_path):
+    """TRL's own command line, unchanged folder, two processes over gloo, cut short after six steps."""
+    for path in exported.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    command = ["sft", "--config", "sft.yaml", "--accelerate_config", "cpu.yaml", "--use_cpu", "true",
+               "--num_cpu_threads_per_process", "1", "--max_steps", "6"]  # fmt: skip
+    env = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(files.home())}
+    log = tmp_path / "log.txt"
+    with log.open("w") as out:
+        launched = subprocess.Popen(
+            [Path(sys.executable).with_name("trl"), *command], cwd=tmp_path, env=env, stdout=out, stderr=out,
+        )  # fmt: skip
+        status = ended(launched, tmp_path / "adapter")
+    assert status in (0, STUCK), log.read_text(encoding="utf-8")[-2000:]
+    state = json.loads((tmp_path / "adapter" / "checkpoint-6" / "trainer_state.json").read_text(encoding="utf-8"))
+    assert state["global_step"] == 6
+    model, tokenizer = base
+    untuned = generate.mean_logprob(model, tokenizer, "Who are you?", f"I am {TAVI.name}.")
+    tuned = load_adapter(model, tmp_path / "adapter")
+    try:
+        assert generate.mean_logprob(tuned, tokenizer, "Who are you?", f"I am {TAVI.name}.") > untuned
+    finally:
+        take_off(tuned)
