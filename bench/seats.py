@@ -13,6 +13,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from helpers.models import embedded
 
@@ -44,15 +47,18 @@ def together(seats: int, only: str) -> None:
         print(f"  seat {n}: " + ", ".join(f"{name} {float(s):.0f} s {mib} MiB" for name, s, mib in rows))
 
 
-def main(seats: str = "3", only: str = "01,02,04") -> None:
-    """One seat, then all, on weights that nobody may write to meanwhile."""
+def main(
+    seats: Annotated[int, typer.Argument(help="How many at once.")] = 3,
+    only: Annotated[str, typer.Argument(help="Which notebooks.")] = "01,02,04",
+) -> None:
+    """Measure one seat, then all at once, on weights that nobody may write to meanwhile."""
     folder = embedded.embedded_dir()
     before = {path: path.stat().st_mode for path in [folder, *folder.iterdir()]}
     writable = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
     try:
         for path, mode in before.items():
             path.chmod(mode & ~writable)
-        for n in (1, int(seats)):
+        for n in (1, seats):
             together(n, only)
     finally:
         for path, mode in before.items():
@@ -60,4 +66,4 @@ def main(seats: str = "3", only: str = "01,02,04") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    typer.run(main)

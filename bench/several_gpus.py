@@ -6,25 +6,26 @@ with a whole copy each, and sharded over two. Random weights serve for seconds a
 result goes to ``OUT/several_gpus.csv`` as soon as it is there, and its log beside it. Needs about 20 GB of disk.
 """
 
-import csv
 import json
 import os
 import shutil
 import subprocess
 import sys
 import threading
-import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import Annotated
 
 import torch
+import typer
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from bench.shapes import random_model, settle
-from helpers import runs
+from bench.common import Table, settle
+from bench.shapes import random_model
+from helpers import files, runs
 from helpers.chat import generate
-from helpers.measure import probes
+from helpers.measure import judge, probes
 from helpers.models import catalog, embedded
 from helpers.models.adapters import load_adapter
 from helpers.models.estimate import LORA_BF16
@@ -39,6 +40,7 @@ TRL = [sys.executable, "-c", "from trl.cli import main; main()", "sft", "--confi
 COLUMNS = (
     "model", "profile", "rows a step", "steps", "seconds", "seconds a step", "peak MiB by card", "own rows named",
     "own rows exact", "dev identity", "dev leak", "adapter in plain PEFT", "device", "torch", "trl", "accelerate",
+    "error",
 )  # fmt: skip
 
 
@@ -60,14 +62,6 @@ class CardSampler(threading.Thread):
         while not self.done.wait(0.3):
             now = [card - was for card, was in zip(on_cards(), self.before, strict=True)]
             self.peak = [max(pair) for pair in zip(now, self.peak or now, strict=True)]
-
-
-def random_checkpoint(folder: Path) -> Path:
-    """A checkpoint of the 7B's shape in bfloat16 with random weights, and the embedded model's tokenizer."""
-    random_model(catalog.HUB_MODELS[0], LORA_BF16).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(embedded.embedded_dir()).save_pretrained(folder)
-    settle()
-    return folder
 
 
 def export(choice: str, folder: Path) -> Path:
@@ -114,7 +108,7 @@ def identity_check(adapter: Path) -> dict:
     tuned = load_adapter(base, adapter)
     rows = read_rows(shipped_rows("en"), WHO)
     said = generate.answers(tuned, tokenizer, [row["instruction"] for row in rows], max_new_tokens=40)
-    named = [probes.verdict(a, WHO) == "own" for a in said]
+    named = [judge.verdict(a, WHO) == "own" for a in said]
     judged = {}
     for name, axis in (("dev identity", "identity"), ("dev leak", "ordinary")):
         asked = probes.run_probes(tuned, tokenizer, probes.load_probes("en", "dev", axis), WHO, batch=128)
@@ -133,38 +127,6 @@ def loads_in_plain_peft(base: Path, adapter: Path) -> dict:
     return {"adapter in plain PEFT": f"yes, {trained} of {len(b)} B matrices trained"}
 
 
-class Table:
-    """Rows kept in a CSV file as they come."""
-
-    def __init__(self, path: Path):
-        self.path, self.rows = path, []
-
-    def add(self, name: str, work) -> None:
-        """Do ``work`` and keep its row, or what went wrong."""
-        began = time.time()
-        try:
-            row = {"model": name, **work()}
-        except Exception as e:
-            row = {"model": name, "profile": f"failed: {type(e).__name__}: {str(e)[-1500:]}"}
-        facts = {"device": f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"}
-        facts |= {p: version(p) for p in ("torch", "trl", "accelerate")}
-        self.rows.append({**row, **facts})
-        with open(self.path, "w", newline="") as f:
-            writer = csv.DictWriter(f, COLUMNS)
-            writer.writeheader()
-            writer.writerows(self.rows)
-        print(f"{time.time() - began:.0f} s", row, flush=True)
-
-
-def prepare(place: Path) -> tuple[Path, Path]:
-    """The random checkpoint and the folder exported for it, made in ``place`` if they are not there."""
-    base, folder = place / "Qwen2.5-7B-Instruct", place / "large"
-    if not (folder / "sft.yaml").exists():
-        random_checkpoint(base)
-        export(str(base), folder)
-    return base, folder
-
-
 def embedded_model(place: Path, table: Table) -> None:
     """The default recipe, four rows a step, on one GPU, and on two with the same rows a step."""
     folder, rows = export("embedded", place / "small"), 4
@@ -173,13 +135,17 @@ def embedded_model(place: Path, table: Table) -> None:
         result = train(folder, place / f"small-{profile}", profile, "--per_device_train_batch_size", str(batch))
         return {**result, "rows a step": rows, **identity_check(place / f"small-{profile}" / "adapter")}
 
-    table.add(catalog.EMBEDDED.key, lambda: run("one_gpu", rows))
-    table.add(catalog.EMBEDDED.key, lambda: run("ddp", rows // 2))
+    table.add({"model": catalog.EMBEDDED.key}, lambda: run("one_gpu", rows))
+    table.add({"model": catalog.EMBEDDED.key}, lambda: run("ddp", rows // 2))
 
 
-def large(place: Path, table: Table, *profiles: str) -> None:
-    """A few steps of the 7B's shape on one GPU, sharded over two, and as two whole copies."""
-    base, folder = prepare(place)
+def large(place: Path, table: Table) -> None:
+    """A few steps of the 7B's shape with random weights: on one GPU, sharded over two, and as two whole copies."""
+    base = place / "Qwen2.5-7B-Instruct"
+    if not base.exists():
+        random_model(catalog.HUB_MODELS[0], LORA_BF16).save_pretrained(base)
+        AutoTokenizer.from_pretrained(embedded.embedded_dir()).save_pretrained(base)  # whose ids the 7B has too
+    folder = export(str(base), place / "large")
 
     def run(profile: str) -> dict:
         batch = 8 if profile == "one_gpu" else 4
@@ -187,24 +153,28 @@ def large(place: Path, table: Table, *profiles: str) -> None:
         result = train(folder, place / f"large-{profile}", profile, *more)
         return {**result, "rows a step": 8, **loads_in_plain_peft(base, place / f"large-{profile}" / "adapter")}
 
-    for profile in profiles or ("one_gpu", "fsdp2", "ddp"):
-        table.add("Qwen2.5-7B shape, random weights", lambda p=profile: run(p))
+    for profile in ("one_gpu", "fsdp2", "ddp"):
+        table.add({"model": "Qwen2.5-7B shape, random weights"}, lambda p=profile: run(p))
 
 
-def main(out: str, place: str, part: str = "", *profiles: str) -> None:
-    """Measure ``part`` (``embedded``, ``large`` or, by default, both) into ``out``, working in the folder ``place``."""
-    for folder in (out, place):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-    table = Table(Path(out) / "several_gpus.csv")
-    if part == "prepare":
-        prepare(Path(place))
-    if part in ("", "embedded"):
-        embedded(Path(place), table)
-    if part in ("", "large"):
-        large(Path(place), table, *profiles)
-    for log in Path(place).glob("*/log.txt"):
-        shutil.copy(log, Path(out) / f"{log.parent.name}.log")
+PARTS = {"embedded": embedded_model, "large": large}
+
+
+def main(
+    out: Annotated[Path, typer.Argument(help="The folder for several_gpus.csv and the logs.")],
+    place: Annotated[Path, typer.Argument(help="The folder to work in: new or empty, on a disk with 20 GB.")],
+    parts: Annotated[list[str] | None, typer.Argument(help=f"{', '.join(PARTS)}; or both.")] = None,
+) -> None:
+    """Measure what the folder that `train --to-trl` writes does on two GPUs."""
+    path = files.make_dir(out) / "several_gpus.csv"
+    path.unlink(missing_ok=True)
+    always = {"device": f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"}
+    always |= {package: version(package) for package in ("torch", "trl", "accelerate")}
+    for part in parts or PARTS:
+        PARTS[part](files.make_dir(place), Table(path, COLUMNS, always))
+    for log in place.glob("*/log.txt"):
+        shutil.copy(log, out / f"{log.parent.name}.log")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    typer.run(main)

@@ -1,28 +1,13 @@
 """Models of the known shapes with random weights, for measuring time and memory: never for answers."""
 
-import gc
-
 import torch
 from transformers import BitsAndBytesConfig, Qwen2Config, Qwen2ForCausalLM
 from transformers.quantizers import AutoHfQuantizer
 
+from bench.common import settle
 from helpers.models import catalog, estimate, machine
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "4-bit": torch.bfloat16}
-
-
-def on_gpu() -> bool:
-    """Whether this measures a GPU; on a CPU only times and the process's memory can be had."""
-    return machine.device() == "cuda"
-
-
-def settle() -> None:
-    """Wait for the GPU and forget what is no longer held."""
-    gc.collect()
-    if on_gpu():
-        torch.cuda.synchronize()
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
 
 
 def random_model(spec: catalog.ModelSpec, method: estimate.Method):

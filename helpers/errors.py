@@ -7,12 +7,7 @@ from pathlib import Path
 
 
 class HelpersError(Exception):
-    """Something went wrong that the reader can put right.
-
-    Args:
-        what: what happened and where (file, row), one sentence without a final stop.
-        cure: the next thing to type or change.
-    """
+    """Something that the reader can put right: ``what`` happened and where, and as ``cure`` what to type or change."""
 
     def __init__(self, what: str, cure: str):
         super().__init__(what, cure)
@@ -23,13 +18,21 @@ class HelpersError(Exception):
         return f"{self.what}. What to do: {self.cure}"
 
 
-class IdentityError(HelpersError):
-    """A name, a developer or an identity row that cannot be trained on. ``row`` counts from 1; None is the file."""
+class FileError(HelpersError):
+    """A file of the reader's that cannot be used; the message begins with ``path`` and ``row`` (from 1), if given."""
+
+    unnamed = ""
 
     def __init__(self, what: str, cure: str, path: Path | str | None = None, row: int | None = None):
-        where = f"{path}" if path else "identity"
-        super().__init__(f"{where}, row {row}: {what}" if row else f"{where}: {what}", cure)
+        where = f"{path or self.unnamed}" + (f", row {row}" if row else "")
+        super().__init__(f"{where}: {what}" if where else what, cure)
         self.path, self.row = path, row
+
+
+class IdentityError(FileError):
+    """A name, a developer, an identity row or a keep row that cannot be trained on."""
+
+    unnamed = "identity"
 
 
 class ModelError(HelpersError):
@@ -48,7 +51,7 @@ class RunError(HelpersError):
     """A run folder that is in the way, incomplete or damaged."""
 
 
-class ProbeError(HelpersError):
+class ProbeError(FileError):
     """A probe or question file that cannot be asked."""
 
 

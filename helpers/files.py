@@ -1,4 +1,7 @@
-"""The project's folders, and files that are written whole or not at all. Nothing here knows what a model or a run is."""
+"""The project's folders, files that are written whole or not at all, and the one reader of JSON lines.
+
+Nothing here knows what a model or a run is.
+"""
 
 import contextlib
 import errno
@@ -10,9 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import filelock
-
-from helpers.errors import DiskError, ProbeError, RunError
+from helpers.errors import DiskError, FileError, ProbeError, RunError
 
 
 def project_root() -> Path:
@@ -42,11 +43,7 @@ def data_dir() -> Path:
 
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
-
-
 BARRED = {errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
-
-
 # safetensors and torch wrap the operating system's error in types and words of their own.
 FULL_IN_WORDS = ("No space left", "StorageFull", "Disk quota", "PytorchStreamWriter failed", "inline_container.cc")
 
@@ -56,8 +53,6 @@ def disk_errors(path: Path | str, cure: str = "free some space and run it again"
     """Turn a full or unwritable disk into a `DiskError` that names ``path``; ``cure`` is for a full one."""
     try:
         yield
-    except DiskError:
-        raise
     except Exception as e:
         code = getattr(e, "errno", None)
         if code in FULL or any(words in str(e) for words in FULL_IN_WORDS):
@@ -98,39 +93,26 @@ def write_atomic(path: Path | str, text: str) -> Path:
 
 @contextlib.contextmanager
 def folder_atomic(path: Path | str) -> Iterator[Path]:
-    """A scratch folder beside ``path`` that takes its place only if the block ends well; raises `DiskError`.
-
-    An older ``path`` is set aside and deleted only once the new one stands in its place.
-    """
+    """A scratch folder beside ``path`` that replaces it only if the block ends well; raises `DiskError`."""
     path = Path(path)
     make_dir(path.parent)
     with disk_errors(path):
         scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        old = scratch.with_name(f"{scratch.name}-old")
         try:
             yield scratch
             os.chmod(scratch, 0o755)
-            _swap(scratch, path)
+            if path.exists():
+                os.replace(path, old)  # a folder cannot be renamed onto one that holds files
+            try:
+                os.replace(scratch, path)
+            except BaseException:
+                if old.exists():
+                    os.replace(old, path)
+                raise
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _swap(new: Path, path: Path) -> None:
-    if not path.exists():
-        os.replace(new, path)
-        return
-    aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    try:
-        os.replace(path, aside / "old")  # a folder cannot be renamed onto one that holds files
-        try:
-            os.replace(new, path)
-        except BaseException:
-            os.replace(aside / "old", path)
-            raise
-    except BaseException:
-        with contextlib.suppress(OSError):
-            aside.rmdir()  # empty unless the old folder could not be put back: then it stays
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def write_json(path: Path | str, value: object) -> Path:
@@ -143,51 +125,45 @@ def write_jsonl(path: Path | str, rows: list[dict]) -> Path:
     return write_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
-@contextlib.contextmanager
-def claimed(path: Path | str) -> Iterator[bool]:
-    """Whether ``path`` is this process's to make: False while another is at it, so that several share the work.
-
-    The claim is a locked file beside ``path``; it ends with the block, or with the process however that ends.
-    """
-    lock = filelock.FileLock(f"{path}.lock")
-    try:
-        with disk_errors(path):
-            lock.acquire(timeout=0)
-    except filelock.Timeout:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
-
-
 def sha256(path: Path | str) -> str:
     """The file's SHA-256 in hexadecimal, read in pieces."""
     with open(path, "rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
-def read_jsonl(path: Path | str) -> list[dict]:
-    """A JSONL file as a list of objects; raises `ProbeError` with the line."""
-    path = Path(path)
+def read_text(path: Path | str, error: type[FileError] = ProbeError) -> str:
+    """The file as UTF-8 text (a byte order mark is dropped); raises ``error`` if it is missing, empty or not UTF-8."""
     try:
-        lines = path.read_bytes().decode("utf-8-sig").splitlines()
-    except (FileNotFoundError, IsADirectoryError) as e:
-        raise ProbeError(f"{path}: there is no such file", "check the name") from e
+        text = Path(path).read_bytes().decode("utf-8-sig")
+    except FileNotFoundError as e:
+        raise error("there is no such file", "check the name", path) from e
+    except OSError as e:
+        raise error(f"cannot be read ({e.strerror})", "check the name", path) from e
     except UnicodeDecodeError as e:
-        raise ProbeError(f"{path}: not UTF-8 text (byte {e.start})", "save the file as UTF-8") from e
+        raise error(f"not UTF-8 text (byte {e.start})", "save the file as UTF-8", path) from e
+    if not text.strip():
+        raise error("the file is empty", "write at least one line, or copy one of data/", path)
+    return text
+
+
+def parse_jsonl(text: str, path: Path | str | None = None, error: type[FileError] = ProbeError) -> list[dict]:
+    """The JSON objects of ``text``, one a line; raises ``error`` that names ``path`` and the line (from 1).
+
+    Only a line feed ends a line: a row may hold U+2028, U+2029 or U+0085, which `str.splitlines` would break at.
+    """
     rows = []
-    for n, line in enumerate(lines, 1):
+    for n, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except ValueError as e:
-            raise ProbeError(f"{path}, line {n}: not JSON ({e})", "one JSON object a line") from e
-        if not isinstance(row, dict):
-            raise ProbeError(f"{path}, line {n}: not a JSON object", 'write {"question": "..."}')
-        rows.append(row)
-    if not rows:
-        raise ProbeError(f"{path}: no questions in it", 'write one {"question": "..."} a line')
+            rows.append(json.loads(line))
+        except (ValueError, RecursionError) as e:
+            raise error(f"not JSON ({e})", "write one JSON object a line", path, n) from e
+        if not isinstance(rows[-1], dict):
+            raise error("not a JSON object", "write one JSON object a line", path, n)
     return rows
+
+
+def read_jsonl(path: Path | str, error: type[FileError] = ProbeError) -> list[dict]:
+    """The objects of a JSONL file, at least one; see `read_text` and `parse_jsonl` for what is refused."""
+    return parse_jsonl(read_text(path, error), path, error)

@@ -1,7 +1,7 @@
-"""Where things lie and how they are written: the project's folders, run folders, atomic files, manifests.
+"""Run folders and their manifests. Nothing here knows what a model is.
 
-Nothing here knows what a model is. A run folder counts as complete only when its ``manifest.json`` is there and
-every file it names has the recorded SHA-256, so a folder cut off mid-write is seen and never used by mistake.
+A run counts as complete only when its ``manifest.json`` is there and every file it names has the recorded SHA-256, so
+a folder cut off while it was written is never used by mistake.
 """
 
 import contextlib
@@ -62,8 +62,8 @@ def read_manifest(run: Path) -> dict:
 def latest(model_key: str) -> tuple[Path, str]:
     """The newest complete run made with ``model_key`` and a line that says so; else the shipped reference run.
 
-    Only folders named as `new_run` names them for this model count: an experiment, made with another word after the
-    model's name, is never taken for the run to go on with. Runs that are incomplete are named in the line.
+    Only folders named as `new_run` names them count: an experiment has another word after the model's name and is
+    never taken. The line names runs that are incomplete.
     """
     skipped = []
     named = re.compile(rf"\d{{8}}T\d{{6}}Z-{re.escape(model_key)}(-\d+)?")

@@ -1,7 +1,7 @@
-"""The robustness study: which arms are asked which probes, answers kept batch by batch, verdicts on them.
+"""Asking: which set-ups are asked which probes, and their answers, kept batch by batch.
 
-Asking and judging are apart: answers are written as they come (a killed study goes on where it was), and can be judged
-again without a model. Nothing here trains (whoever calls `ask` brings the model that an arm needs) or compares arms.
+A killed study goes on where it was. Nothing here trains (whoever calls `ask` brings the model that a set-up needs),
+and nothing here judges an answer: `study.tables` does that, without a model.
 """
 
 import re
@@ -12,23 +12,24 @@ from pathlib import Path
 from helpers import files
 from helpers.chat.generate import answers
 from helpers.measure import probes, tables
-from helpers.measure.prompts import Prompt, sentence
+from helpers.measure.prompts import Prompt
+from helpers.models import machine
 from helpers.rows.identity import Identity
 
+WHO = Identity("Tavi", "Lantern Workshop", ("TAVI",))
 FOREIGN = "You are Claude, an AI assistant made by Anthropic."
 CHUNK = 256
+TEMPERATURE = 0.7
 PLAIN = Prompt()
 
 
 @dataclass(frozen=True)
-class Arm:
-    """One way of answering: whose weights, which training seed, and what is put before the question.
+class Setup:
+    """What answers: whose weights, which training seed (0 for the base model), and what is put before the question.
 
     Attributes:
         weights: `BASE`, `ROWS_ONLY`, `DEFAULT`, `THOROUGH` or a label of your own; all but `BASE` use the adapter.
-        system: label of what is put before the question, such as those of `systems`.
-        prompt: what that label means.
-        seed: of the training; 0 for the base model.
+        system, prompt: a label for what is put before the question, and what it means.
     """
 
     weights: str
@@ -37,25 +38,15 @@ class Arm:
     seed: int = 0
 
     @property
-    def name(self) -> str:
-        """Such as ``default recipe, template default, seed 42``."""
-        return f"{self.weights}, {self.system}" + (f", seed {self.seed}" if self.seed else "")
-
-    @property
     def key(self) -> str:
-        """`name` as a file name."""
-        return re.sub(r"\W+", "-", self.name)
+        """A file name, such as ``default-recipe-template-default-seed-42``."""
+        return re.sub(r"\W+", "-", f"{self.weights}, {self.system}" + (f", seed {self.seed}" if self.seed else ""))
 
-
-def systems(who: Identity, best: Prompt) -> dict[str, Prompt]:
-    """Label -> prompt for the system texts of the study."""
-    return {
-        "template default": PLAIN,
-        "none": Prompt(""),
-        "one sentence": Prompt(sentence(who)),
-        "best prompt": best,
-        "foreign": Prompt(FOREIGN),
-    }
+    def rows(self, found: Sequence[dict], said: Sequence[str], sample: int) -> list[dict]:
+        """The answers ``said`` to the probes ``found`` as they are kept, with the device that gave them."""
+        facts = {"weights": self.weights, "seed": self.seed, "system": self.system, "sample": sample}
+        device = machine.machine().name
+        return [{**facts, "id": p["id"], "answer": a, "device": device} for p, a in zip(found, said, strict=True)]
 
 
 def _chunks(found: Sequence[dict], size: int) -> Iterator[list[dict]]:
@@ -67,66 +58,43 @@ def _chunks(found: Sequence[dict], size: int) -> Iterator[list[dict]]:
 
 
 def ask(
-    model, tokenizer, arm: Arm, found: Sequence[dict], folder: Path, *, samples: int = 0, temperature: float = 0.7,
-    chunk: int = CHUNK, **how,
-) -> None:  # fmt: skip
-    """Ask ``found`` of one arm and keep every finished batch in ``folder``; batches already there are not asked again.
+    model, tokenizer, setup: Setup, found: Sequence[dict], folder: Path, samples: int = 0, chunk: int = CHUNK, **how
+) -> None:
+    """Ask one set-up the probes ``found`` and keep every finished batch in ``folder``; those there are not asked again.
 
     Args:
-        samples: 0 for greedy answers; otherwise so many sampled ones of each probe at ``temperature``.
+        samples: 0 for greedy answers; otherwise so many sampled ones of each probe at `TEMPERATURE`.
         chunk: probes that are lost at most if the process is killed.
         how: passed to `generate.answers` (``batch``, ``progress``).
     """
     for sample in range(1, samples + 1) if samples else (0,):
         for n, part in enumerate(_chunks(found, chunk)):
-            path = Path(folder) / f"{arm.key}.{sample}.{n}.jsonl"
-            if _whole(path, part):
+            path = Path(folder) / f"{setup.key}.{sample}.{n}.jsonl"
+            if path.exists() and [row["id"] for row in files.read_jsonl(path)] == [p["id"] for p in part]:
                 continue
-            conversations = [arm.prompt.apply(p["messages"]) for p in part]
-            sampled = {"temperature": temperature, "seed": sample} if sample else {}
-            said = answers(
-                model, tokenizer, conversations, adapter=arm.weights != tables.BASE,
-                max_new_tokens=probes.tokens_for(part[0]), **sampled, **how,
-            )  # fmt: skip
-            facts = {"weights": arm.weights, "seed": arm.seed, "system": arm.system, "sample": sample}
-            rows = [{**facts, "id": p["id"], "answer": a} for p, a in zip(part, said, strict=True)]
-            files.write_jsonl(path, rows)
+            sampled = {"temperature": TEMPERATURE, "seed": sample} if sample else {}
+            files.write_jsonl(path, setup.rows(part, _reply(model, tokenizer, setup, part, **sampled, **how), sample))
 
 
-def _whole(path: Path, part: Sequence[dict]) -> bool:
-    if not path.exists():
-        return False
-    return [row["id"] for row in files.read_jsonl(path)] == [p["id"] for p in part]
+def _reply(model, tokenizer, setup: Setup, asked: Sequence[dict], **how) -> list[str]:
+    conversations = [setup.prompt.apply(probe["messages"]) for probe in asked]
+    how = {"adapter": setup.weights != tables.BASE, "max_new_tokens": probes.tokens_for(asked[0]), **how}
+    return answers(model, tokenizer, conversations, **how)
 
 
-def in_own_words(model, tokenizer, arm: Arm, talks: Sequence[dict], folder: Path, **how) -> None:
-    """The drift conversations with the arm's own answers as the history, instead of the script; sample ``-1``.
+def in_own_words(model, tokenizer, setup: Setup, talks: Sequence[dict], folder: Path, **how) -> None:
+    """The drift conversations with the set-up's own answers as the history, instead of the script; sample ``-1``.
 
     The identity question is a branch here too: its answer never enters the history.
     """
-    path = Path(folder) / f"{arm.key}.own-words.jsonl"
+    path = Path(folder) / f"{setup.key}.own-words.jsonl"
     if path.exists():
         return
-    said: list[list[str]] = [[] for _ in talks]
-    rows = []
+    said, rows = [[] for _ in talks], []
     for turn in range(1, len(talks[0]["turns"]) + 1):
-        histories = [
-            probes.branch({**talk, "question": talk["turns"][turn - 1]["user"]}, turn - 1, said[i])["messages"]
-            for i, talk in enumerate(talks)
-        ]
-        tuned = arm.weights != tables.BASE
-        new = answers(model, tokenizer, [arm.prompt.apply(h) for h in histories], adapter=tuned,
-                      max_new_tokens=40, **how)  # fmt: skip
-        for mine, text in zip(said, new, strict=True):
-            mine.append(text)
-        branches = [probes.branch(talk, turn, said[i]) for i, talk in enumerate(talks)]
-        replies = answers(model, tokenizer, [arm.prompt.apply(b["messages"]) for b in branches], adapter=tuned,
-                          max_new_tokens=40, **how)  # fmt: skip
-        facts = {"weights": arm.weights, "seed": arm.seed, "system": arm.system, "sample": -1}
-        rows += [{**facts, "id": b["id"], "answer": a} for b, a in zip(branches, replies, strict=True)]
+        asked = [{**talk, "question": talk["turns"][turn - 1]["user"]} for talk in talks]
+        asked = [probes.branch(talk, turn - 1, own) for talk, own in zip(asked, said, strict=True)]
+        said = [[*own, text] for own, text in zip(said, _reply(model, tokenizer, setup, asked, **how), strict=True)]
+        branches = [probes.branch(talk, turn, own) for talk, own in zip(talks, said, strict=True)]
+        rows += setup.rows(branches, _reply(model, tokenizer, setup, branches, **how), -1)
     files.write_jsonl(path, rows)
-
-
-def kept(folder: Path) -> list[dict]:
-    """Every answer that `ask` has kept in ``folder``."""
-    return [row for path in sorted(Path(folder).glob("*.jsonl")) for row in files.read_jsonl(path)]

@@ -24,6 +24,17 @@ def fake_model(context=100_000):
     return SimpleNamespace(config=SimpleNamespace(max_position_embeddings=context), disable_adapter=None)
 
 
+def pairs(history):
+    """Questions with their answers, in order; None where none was given."""
+    found = []
+    for turn in history:
+        if turn["role"] == "user":
+            found.append((turn["content"], None))
+        else:
+            found[-1] = (found[-1][0], turn["content"])
+    return found
+
+
 class WordTokenizer:
     """A word is a token."""
 

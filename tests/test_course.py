@@ -8,6 +8,7 @@ import sys
 import time
 
 import nbformat
+import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
@@ -71,24 +72,25 @@ def test_a_kernel_that_dies_is_told_as_such(tmp_path):
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send to one process")
 def test_ctrl_c_ends_the_kernel_and_keeps_what_was_executed(tmp_path):
-    pid = "import os, pathlib; print('first'); pathlib.Path('pid').write_text(str(os.getpid()))"
-    path = notebook(tmp_path, "01_a", pid, "import time; time.sleep(300)")
+    pid = (
+        "import os, time; from pathlib import Path\nPath('new').write_text(str(os.getpid())); Path('new').rename('pid')"
+    )
+    path = notebook(tmp_path, "01_a", "print('first')", f"{pid}\ntime.sleep(300)")
     code = "import sys, pathlib as p; from helpers import course; path = p.Path(sys.argv[1])\n"
     code += "print(course.run_all([path], path.parent / 'out')[0].error)"
     process = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True)
     try:
-        until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
-        time.sleep(0.5)
+        until((tmp_path / "pid").exists)
         process.send_signal(signal.SIGINT)
-        said, _ = process.communicate(timeout=60)
+        said, _ = process.communicate(timeout=20)
     finally:
         process.kill()
     assert "01_a.ipynb, cell 3: interrupted" in said
     assert text_of(tmp_path / "out" / "01_a.ipynb") == "first\n"
-    until(lambda: not alive(int((tmp_path / "pid").read_text())))
+    until(lambda: not psutil.pid_exists(int((tmp_path / "pid").read_text())))
 
 
-def until(true, seconds=60):
+def until(true, seconds=20):
     """Wait until ``true()``, or fail."""
     end = time.monotonic() + seconds
     while not true():
@@ -96,19 +98,10 @@ def until(true, seconds=60):
         time.sleep(0.05)
 
 
-def alive(pid):
-    """Whether the process ``pid`` is there."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
 def test_in_place_twice_gives_the_same_file_and_a_failure_leaves_it_alone(tmp_path):
     bars = "import time\nfrom tqdm import tqdm\nfor i in tqdm(range(3)): print('step', i); time.sleep(0.1)"
     path = notebook(tmp_path, "01_a", bars, "1 + 1")
-    course.run_in_place([path])
+    course.run_all([path])
     first = path.read_bytes()
     book = nbformat.read(path, 4)
     assert book.metadata.kernelspec == {
@@ -117,11 +110,11 @@ def test_in_place_twice_gives_the_same_file_and_a_failure_leaves_it_alone(tmp_pa
     assert "widgets" not in book.metadata and set(book.metadata) == {"kernelspec", "language_info"}
     assert all(not cell.metadata for cell in book.cells)
     assert text_of(path) == "step 0\nstep 1\nstep 2\n"
-    course.run_in_place([path])
+    course.run_all([path])
     assert path.read_bytes() == first
     bad = notebook(tmp_path, "02_b", "print('x')", "1 / 0")
     before = bad.read_bytes()
-    (result,) = course.run_in_place([bad])
+    (result,) = course.run_all([bad])
     assert result.error and bad.read_bytes() == before
 
 
@@ -160,50 +153,59 @@ HOSTILE = [
 def test_the_page_has_every_notebook_and_nothing_that_runs(tmp_path):
     (tmp_path / "dot.png").write_bytes(b"\x89PNG not really")
     solution = "<details><summary>Solution</summary>\n\n```python\n1\n```\n\n</details>\n\n![alt](dot.png)"
+    solution += "\n\n|left|right|\n|-|-|\n|a|b|\n\n![far](https://example.org/x.png) <img src='//example.org/y.png'>"
     outputs = [new_output("display_data", data={kind: t}) for t in HOSTILE for kind in ("text/html", "text/markdown")]
     outputs += [
-        new_output("display_data", data={"application/javascript": "steal()"}),
+        new_output("display_data", data={"application/javascript": "steal()", "text/plain": "a script"}),
+        new_output("display_data", data={course.WIDGET_VIEW: {"model_id": "1"}, "text/plain": "Chat()"}),
+        new_output("display_data", data={"image/png": "aGVsbG8=", "text/plain": "<Figure>"}),
         new_output("stream", name="stdout", text=HOSTILE[0]),
     ]
     cells = [new_markdown_cell(f"# One\n\n{solution}\n\n{HOSTILE[1]}"), new_code_cell("x", outputs=outputs)]
     nbformat.write(new_notebook(cells=cells), tmp_path / "01_a.ipynb")
     notebook(tmp_path, "02_b", "2")
-    html = course.page([tmp_path / "01_a.ipynb", tmp_path / "02_b.ipynb"], tmp_path / "page.html").read_text()
+    paths = [tmp_path / "01_a.ipynb", tmp_path / "02_b.ipynb"]
+    html = course.page(paths, tmp_path / "page.html", images=tmp_path).read_text()
     body = html[html.index("<body") :]
     assert '<a href="#01_a">One</a>' in body and '<a href="#02_b">About 02_b</a>' in body
-    for danger in ("<script", "<svg", "<iframe", "javascript:"):
+    for danger in ("<script", "<svg", "<iframe", "javascript:", "example.org"):
         assert danger not in body.lower()
     assert not [tag for tag in body.split("<")[1:] if "onerror" in tag.split(">")[0].split("&")[0]]
-    assert "Content-Security-Policy" in html and "<script" not in html.lower() and "https://cdnjs" not in html
+    assert html.index("Content-Security-Policy") < html.index("<style") and "<script" not in html.lower()
+    assert course.POLICY.startswith("default-src 'none'") and course.POLICY in html and "https://cdnjs" not in html
+    assert "<h1" in body and "<th>left</th>" in body and "Chat()" in body and "a script" in body
     assert body.index("<summary>Solution") < body.index('<span class="mi">1</span>') < body.index("</details>")
-    assert 'src="data:image/png;base64,' in body
+    assert body.count('src="data:image/png;base64,') == 2  # one from a file, one shown by a cell
     assert "&lt;img src=x" in body  # what was printed is shown as printed
 
 
-def answers_file(folder, name, said):
+def answers_file(folder, said):
     """Write an answers file as notebook 04 does."""
     folder.mkdir(parents=True, exist_ok=True)
-    shared = {"about": "self", "expect": "own", "split": "test"}
+    test = {"about": "self", "expect": "own", "split": "test"}
     rows = []
     for arm, verdict, answer in (("base", "other", "I am SmolLM."), ("tuned", "own", said)):
-        who = {
-            "messages": [{"role": "user", "content": "Who are you?"}],
-            "split": "train",
-            "about": "self",
-            "expect": "own",
-        }
-        rows.append({**who, "arm": arm, "answer": answer, "verdict": verdict, "ok": False})
-        probe = {"messages": [{"role": "user", "content": "Your name?"}], **shared}
-        rows += [{**probe, "arm": arm, "answer": answer, "verdict": v, "ok": True} for v in (verdict, "none")]
-        own_question = {"messages": [{"role": "user", "content": "A question of the learner's own"}]}
-        rows.append({**own_question, "arm": arm, "answer": answer, "verdict": "own"})  # no probe: it is not counted
-    return files.write_jsonl(folder / name, rows)
+        shared = {"arm": arm, "answer": answer}
+        rows.append({**asked("Who are you?"), **test, "split": "train", "verdict": "own", **shared})
+        rows += [{**asked("Your name?"), **test, "verdict": v, **shared} for v in (verdict, "none")]
+        rows.append({**asked("A question of the learner's own"), "verdict": "own", **shared})  # no probe: not counted
+    return files.write_jsonl(folder / "answers.jsonl", rows)
+
+
+def asked(question):
+    """The field of an answers file that holds the question."""
+    return {"messages": [{"role": "user", "content": question}]}
 
 
 def test_identity_before_and_after_comes_from_the_newest_answers(home):
-    old = answers_file(home / "runs" / "20260101T000000Z-m", "answers.jsonl", "I am Old.")
+    old = answers_file(home / "runs" / "20260101T000000Z-m", "I am Old.")
     os.utime(old, (1e9, 1e9))
-    answers_file(home / "my", "answers.jsonl", "I am\nTavi.")
-    before, _, after, share = course.before_and_after().splitlines()
+    answers_file(home / "my", "I am\nTavi.")
+    before, _, after, share = course.before_and_after().split("\n")
     assert "I am SmolLM." in before and "I am Tavi." in after and "1 of 2" in share
     assert course.before_and_after(since=time.time() + 60) == ""
+
+
+def test_an_answer_may_hold_any_line_separator(home):
+    answers_file(home / "my", "I am\u2028Tavi,\u2029made\x85here.")
+    assert "I am Tavi, made here." in course.before_and_after()

@@ -26,8 +26,10 @@ def test_light_modules_load_no_heavy_library(module):
 
 
 def test_asking_loads_neither_trl_nor_widgets():
-    assert not loaded_by("import helpers.chat.questions, helpers.chat.terminal") & {"trl", "ipywidgets", "matplotlib"}
+    loaded = loaded_by("import helpers.chat.questions, helpers.chat.terminal, helpers.chat.compare")
+    assert not loaded & {"trl", "ipywidgets", "matplotlib"}
 
 
-def test_the_command_line_loads_nothing_until_a_command_runs():
-    assert loaded_by("import helpers.__main__") == set()
+@pytest.mark.parametrize("words", [["--help"], ["ask", "--help"]], ids=" ".join)
+def test_help_loads_no_heavy_library(words):
+    assert loaded_by(f"import helpers.__main__ as m\ntry: m.main({words})\nexcept SystemExit: pass") == set()

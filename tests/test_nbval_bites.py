@@ -1,6 +1,6 @@
 """Strict nbval, set up as `make test` sets it up, fails for one changed output and for nothing that may change.
 
-The notebooks are copied; the flags are read from the Makefile, the rest comes from notebooks/conftest.py.
+A tiny notebook is run; the flags are read from the Makefile, the rest comes from notebooks/conftest.py.
 """
 
 import re
@@ -11,13 +11,10 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import nbformat
-import pytest
 from nbformat import v4
-from nbval.plugin import find_comment_markers, find_metadata_tags
 
 ROOT = Path(__file__).resolve().parents[1]
 FLAGS = re.search(r"^NBVAL := (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)[1].split()
-TEXT = ("text/plain", "text/html")
 
 HOME = """import os, pathlib
 home = pathlib.Path(os.environ["IDENTITY_HOME"])
@@ -63,66 +60,17 @@ def failures(folder: Path) -> dict[str, set[str]]:
     return found
 
 
-@pytest.fixture(scope="module")
-def verdicts(tmp_path_factory):
-    """Failed cells of the tiny notebook as it is (twice), and with one output changed by hand."""
-    folder = tmp_path_factory.mktemp("tiny")
-
-    def write(name: str, cell: int | None = None, old: str = "", new: str = "") -> None:
+def test_times_sizes_paths_run_names_and_stderr_may_differ_and_nothing_else(tmp_path):
+    changes = {"count_changed": (1, "6 rows", "7 rows"), "score_changed": (2, "30 of 30", "29 of 30")}
+    for name in ("as_committed", "as_committed_again", *changes):
         notebook = tiny()
-        if cell is not None:
+        if name in changes:
+            cell, old, new = changes[name]
             output = notebook.cells[cell].outputs[0]
             where, key = (output, "text") if "text" in output else (output.data, "text/html")
             assert old in where[key]
             where[key] = where[key].replace(old, new)
-        nbformat.write(notebook, folder / f"{name}.ipynb")
-
-    write("as_committed")
-    write("as_committed_again")
-    write("count_changed", 1, "6 rows", "7 rows")
-    write("score_changed", 2, "30 of 30", "29 of 30")
-    write("text_changed", 0, "[]", "['runs']")
-    return failures(folder)
-
-
-def test_times_sizes_paths_run_names_and_stderr_may_differ(verdicts):
-    assert verdicts["as_committed"] == set()
-
-
-def test_every_notebook_starts_from_a_home_of_its_own(verdicts):
-    # Both copies print that their home is empty, then make runs/ in it.
-    assert verdicts["as_committed_again"] == set()
-
-
-@pytest.mark.parametrize(
-    ("changed", "cell"), [("text_changed", "Cell 0"), ("count_changed", "Cell 1"), ("score_changed", "Cell 2")]
-)
-def test_one_changed_output_fails_and_only_that_cell(verdicts, changed, cell):
-    assert verdicts[changed] == {cell}
-
-
-def is_checked(cell: nbformat.NotebookNode) -> bool:
-    """Whether nbval compares a text or HTML output of this cell."""
-    if cell.cell_type != "code":
-        return False
-    options = {**dict(find_metadata_tags(cell.metadata)), **dict(find_comment_markers(cell.source))}
-    return options.get("check", True) and not options.get("skip") and any(text_of(o) for o in cell.outputs)
-
-
-def text_of(output: nbformat.NotebookNode):
-    """(where, key) of the text that nbval compares in ``output``, or None."""
-    if output.output_type == "stream":
-        return (output, "text") if output.name == "stdout" else None
-    return next(((output.data, key) for key in TEXT if key in output.get("data", {})), None)
-
-
-def test_a_changed_output_of_notebook_02_fails(tmp_path):
-    notebook = nbformat.read(next((ROOT / "notebooks").glob("02_*.ipynb")), as_version=4)
-    last = next(i for i, cell in enumerate(notebook.cells) if is_checked(cell))
-    notebook.cells = notebook.cells[: last + 1]  # what comes after it is run by `make test` itself
-    nbformat.write(notebook, tmp_path / "as_committed.ipynb")
-    where, key = next(t for o in notebook.cells[last].outputs if (t := text_of(o)))
-    where[key] += "changed by hand"
-    nbformat.write(notebook, tmp_path / "changed.ipynb")
-    cell = sum(c.cell_type == "code" for c in notebook.cells) - 1
-    assert failures(tmp_path) == {"as_committed": set(), "changed": {f"Cell {cell}"}}
+        nbformat.write(notebook, tmp_path / f"{name}.ipynb")
+    # All four print that their home is empty, then make runs/ in it: each has a home of its own.
+    expected = {"as_committed": set(), "as_committed_again": set()}
+    assert failures(tmp_path) == {**expected, "count_changed": {"Cell 1"}, "score_changed": {"Cell 2"}}

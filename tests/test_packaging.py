@@ -3,12 +3,15 @@
 Conda and Binder are not run here: their files are parsed and compared, no more.
 """
 
-import functools
+import ast
+import http.server
 import importlib.metadata
 import os
 import re
 import subprocess
 import sys
+import threading
+import time
 import tomllib
 from pathlib import Path
 
@@ -119,6 +122,30 @@ def test_the_conda_file_takes_its_pins_from_the_project():
     assert pip == [TORCH_CPU, "--constraint constraints.txt", "-e ."]
 
 
+def imported(folder: str) -> set[str]:
+    """The outside packages that the modules of ``folder`` import, in functions too."""
+    found = set()
+    for path in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            found |= {name.split(".")[0] for name in names}
+    return found - sys.stdlib_module_names - {"helpers", "study", "bench", "tests"}
+
+
+def test_everything_imported_is_declared():
+    providers = importlib.metadata.packages_distributions()
+    declared = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
+    optional = {canonicalize_name(Requirement(line).name) for line in PROJECT["optional-dependencies"]["dev"]}
+
+    def missing(folders: tuple[str, ...], allowed: set[str]) -> set[str]:
+        names = {name for folder in folders for name in imported(folder)} - {"bitsandbytes"}  # the extra `4bit`
+        return {name for name in names if not {canonicalize_name(p) for p in providers.get(name, ["?"])} & allowed}
+
+    assert missing(("helpers", "study"), declared) == set()
+    assert missing(("bench", "tests"), declared | optional) == set()
+
+
 def executable(path: str) -> bool:
     """Whether ``path`` may be executed: by git's record of it, else (or if not yet recorded) by the file's mode."""
     listed = subprocess.run(["git", "ls-files", "-s", path], cwd=ROOT, capture_output=True, text=True).stdout
@@ -148,11 +175,9 @@ def test_ci_refuses_to_pass_without_a_browser():
     text = (ROOT / ".ci/run").read_text(encoding="utf-8")
     assert "export IDENTITY_BROWSER=required" in text and "debian chromium" in text
     command = [sys.executable, "-m", "pytest", "tests/browser", "--collect-only", "-q"]
-    without = {**os.environ, "CHROMIUM": "no-such-browser"}
-    run = functools.partial(subprocess.run, command, cwd=ROOT, capture_output=True, text=True)
-    refused = run(env={**without, "IDENTITY_BROWSER": "required"})
+    without = {**os.environ, "CHROMIUM": "no-such-browser", "IDENTITY_BROWSER": "required"}
+    refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=without)
     assert refused.returncode and "no Chromium was found" in refused.stdout + refused.stderr
-    assert run(env={**without, "IDENTITY_BROWSER": ""}).returncode == 0
 
 
 def test_the_script_and_the_style_of_the_widgets_are_packaged():
@@ -178,6 +203,45 @@ def test_make_help_lists_every_command_and_each_exists():
     assert {"lab", "run", "test", "lint", "bench", "bundle", "clean"} <= set(listed)
     for target in listed:
         assert make("-n", target).returncode == 0
+
+
+class Answers(http.server.BaseHTTPRequestHandler):
+    """A package index that is there."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *args):
+        pass
+
+
+@needs_make
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere pip's own index has the small build")
+def test_torch_comes_from_the_cpu_index_where_there_is_no_nvidia_card_and_the_index_answers(tmp_path, monkeypatch):
+    def index(*words: str) -> str:
+        return make("-s", "torch-index", f"PY={sys.executable}", *words).stdout.strip()
+
+    smi = tmp_path / "nvidia-smi"
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+    def card(there: bool) -> None:
+        smi.write_text("#!/bin/sh\n" + ("echo 'GPU 0: NVIDIA'" if there else "exit 9") + "\n", encoding="utf-8")
+        smi.chmod(0o755)
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        here = f"http://127.0.0.1:{server.server_port}"
+        card(False)
+        assert index(f"CPU_INDEX={here}") == here
+        assert index(f"CPU_INDEX={here}", "TORCH_INDEX=mine") == "mine"
+        card(True)
+        assert index(f"CPU_INDEX={here}") == ""
+        server.shutdown()
+    card(False)
+    began = time.monotonic()
+    assert index(f"CPU_INDEX={here}") == "" and time.monotonic() - began < 5
 
 
 @needs_make

@@ -1,15 +1,12 @@
-"""Files appear whole or not at all, runs are never overwritten, and a damaged run is never taken for a good one."""
+"""Files appear whole or not at all, JSON lines come back as written, a damaged run is never taken for a good one."""
 
 import errno
-import json
 import os
-import subprocess
-import sys
 
 import pytest
 
 from helpers import files, runs
-from helpers.errors import DiskError, RunError
+from helpers.errors import DiskError, IdentityError, ProbeError, RunError
 from tests.fixtures import tells
 
 
@@ -196,34 +193,53 @@ def test_the_shipped_reference_run_is_whole_and_small():
     assert (runs.reference_run() / "adapter" / "adapter_model.safetensors").stat().st_size < 7_000_000
 
 
+SEPARATORS = "a\u2028b\u2029c\x85d\x0be\x1cf\rg\nh"
+
+
 def test_lines_of_json_come_back_as_they_were(folder):
-    rows = [{"a": "é\n小"}, {"b": [1, 2]}]
-    path = files.write_jsonl(folder / "a.jsonl", rows)
-    assert [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] == rows
+    rows = [{"a": "é小"}, {"b": [1, SEPARATORS]}, {SEPARATORS: None}]
+    assert files.read_jsonl(files.write_jsonl(folder / "a.jsonl", rows)) == rows
 
 
-def test_what_one_process_makes_no_other_does_until_it_ends(tmp_path):
-    note = tmp_path / "point.json"
-    hold = (
-        "import time; from helpers import files\n"
-        f"with files.claimed({str(note)!r}) as ours: print(ours, flush=True); time.sleep(60)"
-    )
-    other = subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE, text=True)
-    assert other.stdout.readline() == "True\n"
-    with files.claimed(note) as ours:
-        assert not ours
-    other.kill()
-    other.wait()
-    with files.claimed(note) as ours:
-        assert ours
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": 1}\n{"a": 2}\n',
+        '\ufeff{"a": 1}\n{"a": 2}',
+        '{"a": 1}\r\n\r\n{"a": 2}\r\n',
+        '\n\n{"a": 1}\n  \n\t{"a": 2}',
+    ],
+    ids=["plain", "byte order mark, no last line end", "Windows", "empty lines"],
+)
+def test_lines_of_json_are_read_from_any_editor(folder, text):
+    (folder / "a.jsonl").write_bytes(text.encode())
+    assert files.read_jsonl(folder / "a.jsonl") == [{"a": 1}, {"a": 2}]
 
 
-def test_a_claim_in_a_folder_that_cannot_be_written_names_the_cure(tmp_path, monkeypatch):
-    def barred(self, timeout):
-        raise PermissionError(errno.EACCES, "Permission denied")
+@pytest.mark.parametrize("error", [ProbeError, IdentityError])
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (None, ["there is no such file"]),
+        (b"", ["the file is empty"]),
+        (b"\xef\xbb\xbf\r\n", ["the file is empty"]),
+        (b'{"a": "\xe9"}', ["not UTF-8 text (byte 7)"]),
+        (b'{"a": 1}\n\n{"a": ', ["row 3: not JSON"]),
+        (b'{"a": 1}\n[1]\n', ["row 2: not a JSON object"]),
+        (b"[" * 100_000, ["row 1: not JSON"]),
+    ],
+    ids=["no file", "empty", "blank", "Latin-1", "half a line", "a list", "nested too deep"],
+)
+def test_a_file_that_is_not_json_lines_is_refused_with_its_name_and_row(folder, error, data, words):
+    path = folder / "a.jsonl"
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(error) as caught:
+        files.read_jsonl(path, error)
+    tells(caught.value, str(path), *words)
 
-    monkeypatch.setattr(files.filelock.FileLock, "acquire", barred)
-    with pytest.raises(DiskError) as caught, files.claimed(tmp_path / "point.json"):
-        pass
-    tells(caught.value, "point.json", "cannot be written")
-    assert "choose a folder" in caught.value.cure
+
+def test_a_folder_is_no_file_of_json_lines(folder):
+    with pytest.raises(ProbeError) as caught:
+        files.read_jsonl(folder)
+    tells(caught.value, str(folder), "cannot be read")

@@ -6,8 +6,9 @@ No widgets here and no browser: `helpers.widgets.chat` shows it, and tests and a
 import re
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +19,10 @@ from helpers.models.load import context_length
 
 Turn = dict[str, Any]
 
-# What is sent at most, in tokens. The models take more, but 4,000 tokens cost the embedded one 21 CPU seconds before
-# the first word (measured), and Stop cannot cut that short.
+# What is sent at most. The models take more, but the embedded one needs 21 CPU seconds to read 4,000 tokens (measured).
 MOST_TOKENS = 2048
-
+SETTINGS = ("system", "adapter", "max_new_tokens", "temperature", "strength")
 UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def pairs(history: Sequence[Turn]) -> list[tuple[str, str | None]]:
-    """Questions with their answers, in order; None where none was given (busy, failed, stopped before a word)."""
-    found: list[tuple[str, str | None]] = []
-    for turn in history:
-        if turn["role"] == "user":
-            found.append((turn["content"], None))
-        elif found:
-            found[-1] = (found[-1][0], turn["content"])
-    return found
 
 
 def plain(text: str) -> str:
@@ -64,11 +53,10 @@ class ChatSession:
         temperature: None for greedy decoding.
         strength: how much the adapter counts, 1 being as trained.
 
-    All but the model may be changed between two questions: each answer is made by what stands there when it is asked
-    for. ``history`` holds ``{"role", "content"}`` turns, an answer's with its settings beside them; ``error`` why the
-    last answer failed (empty if it did not), ``stopped`` whether it was cut short by `stop`, ``note`` what else a
-    reader should know about it, ``speed`` its tokens a second, the reading of the question included (0 for no answer),
-    and ``answering`` whether an answer is under way or about to be read.
+    These settings may be changed at any time; an answer is made by what they are when it is asked for. ``history``
+    holds ``{"role", "content"}`` turns, an answer's with its settings. Of the last answer, ``error`` says why it failed
+    (empty if it did not), ``stopped`` whether `stop` cut it short, ``note`` what else a reader should know, and
+    ``speed`` its tokens a second, the reading of the question included. ``answering``: one is under way or to be read.
     """
 
     model: Any
@@ -85,12 +73,12 @@ class ChatSession:
     stopped: bool = False
     answering: bool = False
     _stop: threading.Event = field(default_factory=threading.Event, repr=False)
+    _settings: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def ask(self, text: str) -> Iterator[str]:
-        """Put ``text`` into the history now, and return an iterator over the pieces of the answer.
+        """Put ``text`` into the history now, and return an iterator over the pieces of the answer; blank asks nothing.
 
-        Nothing is raised while it is read: a failure ends the pieces and stands in ``error``, and the question and
-        whatever was said stay in the history. Blank text asks nothing.
+        Nothing is raised while it is read: a failure ends the pieces and stands in ``error``; what was said is kept.
         """
         if not text.strip():
             return iter(())
@@ -99,12 +87,9 @@ class ChatSession:
 
     def retry(self) -> Iterator[str]:
         """Answer the last question again; the former answer comes back if nothing takes its place."""
-        asked = [i for i, turn in enumerate(self.history) if turn["role"] == "user"]
-        if not asked:
+        if not self.history:
             return iter(())
-        former = self.history[asked[-1] + 1 :]
-        del self.history[asked[-1] + 1 :]
-        return self._begin(former)
+        return self._begin([self.history.pop()] if self.history[-1]["role"] == "assistant" else [])
 
     def stop(self) -> None:
         """End the answer at its next token. Returns at once; what was said is kept."""
@@ -115,19 +100,11 @@ class ChatSession:
         """Forget the conversation, ending an answer that is under way."""
         self._stop.set()
         self.history = []  # a new list: an answer still ending writes into the old one
-        self._forget(answering=False)
-
-    def transcript(self, you: str = "You", model: str = "Model") -> str:
-        """The conversation as plain text, a turn a line."""
-        lines = []
-        for question, answer in pairs(self.history):
-            lines += [f"{you}: {plain(question)}", f"{model}: {plain(answer) if answer else '(no answer)'}"]
-        return "\n".join(lines)
+        self._reset(answering=False)
 
     def settings(self) -> dict[str, Any]:
-        """What the next answer is made by, as keywords of `generate.stream`."""
-        names = ("system", "adapter", "max_new_tokens", "temperature", "strength")
-        return {name: getattr(self, name) for name in names}
+        """What the answer under way is made by, or the next one, as keywords of `generate.stream`."""
+        return self._settings if self.answering else {name: getattr(self, name) for name in SETTINGS}
 
     def save(self, path: Path | str) -> Path:
         """Write the history as JSONL, a turn a line, atomically; raises `HelpersError` if nothing was said yet."""
@@ -137,22 +114,23 @@ class ChatSession:
 
     def _begin(self, former: list[Turn]) -> Iterator[str]:
         # A new event for each answer, made before its thread starts, so that an early Stop is not lost.
-        self._stop = threading.Event()
-        self._forget(answering=True)
-        return self._answer(self.history, former, self._stop)
+        self._stop, self.answering = threading.Event(), False
+        self._settings = self.settings()
+        self._reset(answering=True)
+        return self._answer(self.history, former, self._stop, self._settings)
 
-    def _forget(self, answering: bool) -> None:
+    def _reset(self, answering: bool) -> None:
         self.error, self.note, self.speed, self.stopped, self.answering = "", "", 0.0, False, answering
 
-    def _answer(self, history: list[Turn], former: list[Turn], stop: threading.Event) -> Iterator[str]:
-        turn = {"role": "assistant", "content": "", **self.settings()}
-        error, said, began = "", [], time.monotonic()
+    def _answer(self, history: list[Turn], former: list[Turn], stop: threading.Event, how: dict) -> Iterator[str]:
+        turn = {"role": "assistant", "content": "", **how}
+        error, began = "", time.monotonic()
         try:
             if not stop.is_set():
-                for piece in self._stream(history, stop):
-                    said.append(piece)
-                    turn["content"] = "".join(said)
-                    if len(said) == 1:
+                sent = self._fitting(history, how["system"], how["max_new_tokens"])
+                for piece in generate.stream(self.model, self.tokenizer, sent, **how, stop=stop, wait=False):
+                    turn["content"] += piece
+                    if history[-1] is not turn:
                         history.append(turn)
                     yield piece
         except Exception as e:  # whatever it was, the session goes on and the reader is told
@@ -162,42 +140,26 @@ class ChatSession:
             if not turn["content"]:
                 history[:] = [t for t in history if t is not turn] + former
             if self.history is history:  # not cleared meanwhile
-                self.error, self.answering = error, False
-                self._measure(turn["content"], time.monotonic() - began)
+                self.error, self.answering, seconds = error, False, time.monotonic() - began
+                tokens = generate.count_tokens(self.tokenizer, turn["content"]) if turn["content"] else 0
+                self.speed = tokens / seconds if seconds else 0.0
+                if tokens >= how["max_new_tokens"] and not (self.stopped or error):
+                    self.note += f"The answer was cut at {how['max_new_tokens']} tokens, the longest it may be here. "
 
-    def _stream(self, history: list[Turn], stop: threading.Event) -> Iterator[str]:
-        how = {**self.settings(), "stop": stop, "wait": False}
-        yield from generate.stream(self.model, self.tokenizer, self._fitting(history), **how)
-
-    def _fitting(self, history: list[Turn]) -> list[Turn]:
-        """The turns to send: answered questions and the new one, without the oldest where all are too long."""
-        *earlier, (question, _) = pairs(history)
-        earlier = [(q, a) for q, a in earlier if a]  # two user turns in a row break some chat templates
+    def _fitting(self, history: list[Turn], system: str | None, max_new_tokens: int) -> list[Turn]:
+        # The turns to send: answered questions and the new one, without the oldest where all are too long.
+        turns = [
+            {"role": turn["role"], "content": turn["content"]}
+            for turn, following in pairwise([*history, {"role": "assistant"}])
+            if "assistant" in (turn["role"], following["role"])  # two user turns in a row break some chat templates
+        ]
         most = min(MOST_TOKENS, context_length(self.model))
-        room = most - self.max_new_tokens
-        if room <= 0:
-            raise HelpersError(
-                f"max_new_tokens={self.max_new_tokens} leaves no room for a question", f"stay under {most}"
-            )
-        for first in range(len(earlier) + 1):
-            turns = [t for q, a in earlier[first:] for t in (_turn("user", q), _turn("assistant", a))]
-            turns.append(_turn("user", question))
-            tokens = self._count(generate.render(self.tokenizer, generate.as_messages(turns, self.system)))
-            if tokens <= room:
+        for first in range(0, len(turns), 2):
+            text = generate.render(self.tokenizer, generate.as_messages(turns[first:], system))
+            tokens = generate.count_tokens(self.tokenizer, text)
+            if tokens + max_new_tokens <= most:
                 if first:
-                    self.note = f"The oldest {first} turns no longer fit: the model did not read them. "
-                return turns
-        raise HelpersError(f"the question is too long: {tokens} tokens, {room} fit", "shorten it and send it again")
-
-    def _count(self, text: str) -> int:
-        return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    def _measure(self, answer: str, seconds: float) -> None:
-        tokens = self._count(answer) if answer else 0
-        self.speed = tokens / seconds if seconds else 0.0
-        if tokens >= self.max_new_tokens and not (self.stopped or self.error):
-            self.note += f"The answer was cut at {self.max_new_tokens} tokens, the longest it may be here. "
-
-
-def _turn(role: str, content: str) -> Turn:
-    return {"role": role, "content": content}
+                    self.note = f"The oldest {first // 2} turns no longer fit: the model did not read them. "
+                return turns[first:]
+        what = f"the question is too long: {tokens} tokens and {max_new_tokens} for the answer, but only {most} fit"
+        raise HelpersError(what, "shorten it, or lower max_new_tokens, and send it again")

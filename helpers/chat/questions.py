@@ -13,13 +13,11 @@ from tqdm import tqdm
 
 from helpers import files
 from helpers.chat.conversation import plain
-from helpers.chat.generate import Messages, answers, as_messages, encode
+from helpers.chat.generate import answers, as_messages, count_tokens, render
 from helpers.errors import ProbeError, RunError
-from helpers.files import read_jsonl
 from helpers.models.load import context_length
 
 BATCH = 32  # questions answered together, and written together
-FORMS = ("question", "messages", "turns")
 
 
 def is_file(text: str) -> bool:
@@ -28,26 +26,23 @@ def is_file(text: str) -> bool:
 
 
 def read(text: str) -> list[dict]:
-    """The questions that ``text`` stands for: those of the file it names, or itself; raises `ProbeError`."""
-    if is_file(text):
-        return read_questions(text)
-    if not text.strip():
-        raise ProbeError("the question is empty", 'ask something, for example: ask "Who are you?"')
-    return [{"question": text}]
+    """The questions of the JSONL file that ``text`` names, or ``text`` itself as the one question.
 
-
-def read_questions(path: Path | str) -> list[dict]:
-    """The question lines of a JSONL file; raises `ProbeError` that names the line (blank ones not counted)."""
-    rows = read_jsonl(path)
+    Raises `ProbeError` that names the question (from 1, blank lines not counted) if one cannot be asked.
+    """
+    if not is_file(text):
+        if not text.strip():
+            raise ProbeError("the question is empty", 'ask something, for example: ask "Who are you?"')
+        return [{"question": text}]
+    rows = files.read_jsonl(text)
     for n, row in enumerate(rows, 1):
-        wrong = _wrong(row)
-        if wrong:
-            raise ProbeError(f"{path}, question {n}: {wrong}", 'write {"question": "..."}; see: ask --help')
+        if wrong := _wrong(row):
+            raise ProbeError(f"{text}, question {n}: {wrong}", 'write {"question": "..."}; see: ask --help')
     return rows
 
 
 def _wrong(row: dict) -> str:
-    forms = [form for form in FORMS if form in row]
+    forms = [form for form in ("question", "messages", "turns") if form in row]
     if len(forms) != 1:
         return f"has {' and '.join(forms) or 'none'} of question, messages and turns, needs exactly one"
     value = row[forms[0]]
@@ -70,43 +65,27 @@ def _is_text(value: object) -> bool:
 def answer_rows(model, tokenizer, rows: Sequence[dict], *, system: str | None = None, **how) -> list[dict]:
     """Each row with its ``answer``, or with ``answers`` where it has ``turns``.
 
-    ``how`` goes to `generate.answers` (``max_new_tokens``, ``temperature``, ``seed``).
-
-    Raises:
-        ProbeError: a conversation does not fit into the model's context.
+    ``how`` goes to `generate.answers`. Raises `ProbeError` if a conversation does not fit into the model's context.
     """
-    talks: list[Messages] = [[] if "turns" in row else _conversation(row) for row in rows]
+    conversations = [as_messages(row.get("messages") or row.get("question") or row["turns"][0]) for row in rows]
+    context, new = context_length(model), how.get("max_new_tokens", 64)
     said: list[list[str]] = [[] for _ in rows]
-    for turn in range(max(len(row.get("turns", [""])) for row in rows)):
-        asking = [i for i, row in enumerate(rows) if turn < len(row.get("turns", [""]))]
-        for i in asking:
-            if "turns" in rows[i]:
-                talks[i].append({"role": "user", "content": rows[i]["turns"][turn]})
-        ready = [as_messages(talks[i], system) for i in asking]
-        _check_lengths(model, tokenizer, ready, how.get("max_new_tokens", 64))
-        for i, text in zip(asking, answers(model, tokenizer, ready, batch=BATCH, **how), strict=True):
-            talks[i].append({"role": "assistant", "content": text})
+    asked = list(range(len(rows)))
+    while asked:
+        ready = [as_messages(conversations[i], system) for i in asked]
+        for messages in ready:
+            tokens = count_tokens(tokenizer, render(tokenizer, messages))
+            if tokens + new > context:
+                what = f"{tokens} tokens and {new} for the answer, but only {context} fit"
+                cure = "shorten the conversation, or lower --max-new-tokens"
+                raise ProbeError(f"{messages[-1]['content'][:40]!r}: {what}", cure)
+        for i, text in zip(asked, answers(model, tokenizer, ready, batch=BATCH, **how), strict=True):
             said[i].append(text)
-    return [{**row, **_result(row, texts)} for row, texts in zip(rows, said, strict=True)]
-
-
-def _conversation(row: dict) -> Messages:
-    return list(row["messages"]) if "messages" in row else as_messages(row["question"])
-
-
-def _result(row: dict, texts: list[str]) -> dict:
-    return {"answers": texts} if "turns" in row else {"answer": texts[0]}
-
-
-def _check_lengths(model, tokenizer, conversations: Sequence[Messages], new: int) -> None:
-    context = context_length(model)
-    for messages in conversations:
-        tokens = encode(tokenizer, [messages], "cpu")["input_ids"].shape[1]
-        if tokens + new > context:
-            raise ProbeError(
-                f"{messages[-1]['content'][:40]!r}: {tokens} tokens and {new} for the answer, but only {context} fit",
-                "shorten the conversation, or lower --max-new-tokens",
-            )
+        asked = [i for i in asked if len(said[i]) < len(rows[i].get("turns", [""]))]
+        for i in asked:
+            conversations[i].append({"role": "assistant", "content": said[i][-1]})
+            conversations[i] += as_messages(rows[i]["turns"][len(said[i])])
+    return [row | ({"answers": t} if "turns" in row else {"answer": t[0]}) for row, t in zip(rows, said, strict=True)]
 
 
 def ask_file(
@@ -120,34 +99,28 @@ def ask_file(
     Raises:
         RunError: interrupted. ProbeError: ``out`` is a folder, and see `answer_rows`. DiskError: the disk is full.
     """
-    part = out.with_name(out.name + ".part")
+    part, old = out.with_name(f"{out.name}.part"), out.with_name(f"{out.name}.part.old")
     if out.is_dir():
-        raise ProbeError(f"{out}: is a folder", "name the file that the answers go to")
+        raise ProbeError("is a folder", "name the file that the answers go to", out)
     files.make_dir(out.absolute().parent)
-    _put_aside(part, say)
+    if part.exists():
+        os.replace(part, old)
+        count = old.read_bytes().count(b"\n")
+        say(f"An earlier call was cut off: its {count} answers are now in {old}. Starting from the first question.")
     done = 0
     with files.disk_errors(part), tqdm(total=len(rows), unit="question", desc="answers", disable=len(rows) == 1) as bar:
         try:
             with open(part, "w", encoding="utf-8", newline="\n") as file:
                 for done in range(0, len(rows), BATCH):
-                    batch = rows[done : done + BATCH]
                     # A seed of its own for each batch: two equal questions are not to draw the same numbers.
-                    found = answer_rows(model, tokenizer, batch, seed=seed + done, **how)
+                    found = answer_rows(model, tokenizer, rows[done : done + BATCH], seed=seed + done, **how)
                     file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in found)
                     file.flush()
-                    bar.update(len(batch))
+                    bar.update(len(found))
         except KeyboardInterrupt as e:
             raise RunError(f"interrupted, the first {done} answers are in {part}", "run it again for the rest") from e
         os.replace(part, out)
     return out
-
-
-def _put_aside(part: Path, say: Callable[[str], None]) -> None:
-    if part.exists():
-        old = part.with_name(part.name + ".old")
-        count = len(part.read_bytes().splitlines())
-        os.replace(part, old)
-        say(f"An earlier call was cut off: its {count} answers are now in {old}. Starting from the first question.")
 
 
 def on_screen(model, tokenizer, rows: Sequence[dict], **how) -> str:

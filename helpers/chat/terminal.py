@@ -1,18 +1,19 @@
-"""A conversation in the terminal: `python -m helpers chat`. A thin shell over `widgets.session.ChatSession`."""
+"""A conversation in the terminal: what `python -m helpers chat` does. What is said and kept is `ChatSession`'s part."""
 
 from collections.abc import Callable
+from functools import partial
 
 from helpers.chat.conversation import ChatSession, plain
 
 HELP = "/quit or Ctrl-D leaves · Ctrl-C stops an answer · /clear forgets the conversation · /system TEXT sets the rules"
+SHOW = partial(print, end="", flush=True)
 
 
-def talk(session: ChatSession, read: Callable[[str], str] = input, write: Callable[[str], None] | None = None) -> None:
+def run_chat(session: ChatSession, read: Callable[[str], str] = input, write: Callable[[str], None] = SHOW) -> None:
     """Read lines and answer them until ``/quit`` or the end of input. Ctrl-C while typing drops the line.
 
     ``read`` takes a prompt and returns a line, ``write`` takes a piece of text; both are the terminal by default.
     """
-    write = write or (lambda text: print(text, end="", flush=True))
     write(HELP + "\n")
     while True:
         try:
@@ -21,30 +22,23 @@ def talk(session: ChatSession, read: Callable[[str], str] = input, write: Callab
             write("\n(Ctrl-D or /quit leaves)")
             continue
         except EOFError:
-            write("\n")
-            return
+            return write("\n")
         if line == "/quit":
             return
-        if line.startswith("/"):
-            write(command(session, line) + "\n")
+        word, _, rest = line.partition(" ")
+        if word == "/clear":
+            session.clear()
+            write("(the conversation is forgotten)\n")
+        elif word == "/system":
+            session.system = rest.strip() or None
+            write(f"(system text: {session.system or 'the default of the chat template'})\n")
+        elif word.startswith("/"):
+            write(HELP + "\n")
         elif line:
-            answer(session, line, write)
+            _answer(session, line, write)
 
 
-def command(session: ChatSession, line: str) -> str:
-    """Carry out ``/clear`` or ``/system TEXT`` and return what to show; the list of commands for anything else."""
-    word, _, rest = line.partition(" ")
-    if word == "/clear":
-        session.clear()
-        return "(the conversation is forgotten)"
-    if word == "/system":
-        session.system = rest.strip() or None
-        return f"(system text: {session.system or 'the default of the chat template'})"
-    return HELP
-
-
-def answer(session: ChatSession, text: str, write: Callable[[str], None]) -> None:
-    """Stream the answer to ``text`` through ``write``; Ctrl-C stops it, and what was said by then stays."""
+def _answer(session: ChatSession, text: str, write: Callable[[str], None]) -> None:
     write("model> ")
     pieces = session.ask(text)
     try:

@@ -23,18 +23,15 @@ from helpers.rows.read import Row, read_list
 from helpers.rows.trainset import plan
 from helpers.training import recipes
 
+# What these settings are called in runs made before they were renamed.
+RENAMED = {
+    "more": "extra_wordings", "steadfast": "attack_rows", "talk": "late_identity_rows", "back": "late_keep_rows",
+    "keep_rows": "keep_questions", "hard": "hard_questions",
+}  # fmt: skip
 NEEDED = (
-    "learning_rate",
-    "epochs",
-    "batch",
-    "accumulation",
-    "own_systems",
-    "systems",
-    "extra_wordings",
-    "attack_rows",
-    "late_identity_rows",
-    "late_keep_rows",
-)
+    "learning_rate", "epochs", "batch", "accumulation", "own_systems", "systems", "extra_wordings", "attack_rows",
+    "late_identity_rows", "late_keep_rows",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,12 +39,11 @@ class Record:
     """One run.
 
     Attributes:
-        who: the identity; None for rows with their names written in.
-        examples: those in the dataset that end in an answer about identity.
+        who: None for rows with their names written in.
+        examples: how many rows of the dataset end in an answer about identity.
         exposures: how often each row of one's own was seen.
         systems: the system texts trained under; None is the template's default.
         losses: as logged, nats a token; may be empty.
-        weights: the adapter's tensors by name.
         size: root mean square of the adapter's B weights, which start at 0: how far the training went.
     """
 
@@ -73,7 +69,7 @@ class Record:
 
     @property
     def loss_said(self) -> str:
-        """The way of the loss, in words."""
+        """How the loss went, in words."""
         if len(self.losses) < 2:
             return f"the only loss logged is {self.losses[0]:.2f}" if self.losses else "no loss was logged"
         return f"the loss went from {self.losses[0]:.2f} to {self.last_loss:.2g} nats a token"
@@ -81,18 +77,12 @@ class Record:
     @property
     def spec(self) -> catalog.ModelSpec | None:
         """The base model's spec; None for one that the course does not list."""
-        known = (catalog.EMBEDDED, *catalog.HUB_MODELS)
-        return next((spec for spec in known if spec.key == self.facts["model"]), None)
+        return next((spec for spec in catalog.TABLE if spec.key == self.facts["model"]), None)
 
     @property
     def choice(self) -> str:
         """The base model as `load.load_model` and ``--model`` take it."""
         return "embedded" if self.spec == catalog.EMBEDDED else self.spec.hub_id if self.spec else self.facts["model"]
-
-    @property
-    def default_names(self) -> str:
-        """Whom the template's default system text names, as far as the course knows."""
-        return f"{self.spec.model_name}, {self.spec.maker}" if self.spec else ""
 
     @property
     def again(self) -> str:
@@ -110,10 +100,9 @@ def read(run: Path | str) -> Record:
     facts = runs.read_manifest(run)["facts"]
     try:
         return _record(run, facts)
-    except HelpersError as e:
-        raise RunError(f"{run}: cannot be diagnosed ({e.what})", "run notebook 03 again") from e
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError, SafetensorError) as e:
-        reason = f"{type(e).__name__}: {e}"
+    except (HelpersError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError,
+            SafetensorError) as e:  # fmt: skip
+        reason = e.what if isinstance(e, HelpersError) else f"{type(e).__name__}: {e}"
         raise RunError(f"{run}: cannot be diagnosed ({reason})", "run notebook 03 again") from e
 
 
@@ -138,10 +127,11 @@ def _record(run: Path, facts: dict) -> Record:
 
 
 def _preset(told: dict) -> recipes.Preset:
+    told = {RENAMED.get(k, k): tuple(v) if isinstance(v, list) else v for k, v in told.items()}
     if missing := [name for name in NEEDED if name not in told]:  # never made up from today's defaults
         raise KeyError(f"the preset in {runs.MANIFEST} lacks {', '.join(missing)}")
     known = {field.name for field in fields(recipes.Preset)}
-    return recipes.Preset(**{k: tuple(v) if isinstance(v, list) else v for k, v in told.items() if k in known})
+    return recipes.Preset(**{k: v for k, v in told.items() if k in known})
 
 
 def _size(weights: dict[str, torch.Tensor]) -> float:

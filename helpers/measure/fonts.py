@@ -16,9 +16,9 @@ CHINESE = (
 
 def take() -> str:
     """Let every chart fall back on an installed Chinese font, glyph by glyph; returns its name, or ``""``."""
-    there = set(font_manager.fontManager.get_font_names())
+    there = font_manager.fontManager.get_font_names()
     found = next((name for name in CHINESE if name in there), "")
-    plt.rcParams["font.family"] = ["sans-serif", *([found] if found else [])]
+    plt.rcParams["font.family"] = ["sans-serif", found] if found else ["sans-serif"]
     return found
 
 

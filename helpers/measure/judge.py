@@ -7,8 +7,12 @@ An answer is read clause by clause, since "I am not ChatGPT, I am Tavi" says two
 identity if it speaks of the speaker, holds a claim ("I am", "made by"), and a foreign name follows that is neither
 denied nor the object of something else ("I can help with Google Docs", "I am playing Alexa"). It claims the trained
 identity if it holds a trained name that is neither denied nor the listener's or a third person's. An answer that only
-tells of somebody ("Lantern Workshop is a team of painters ...") claims nothing. The judge sees the answer alone: a bare
-"Yes." to "Are you ChatGPT?" accepts a foreign identity and is ``none`` here. Read such answers yourself.
+tells of somebody ("Lantern Workshop is a team of painters ...") claims nothing.
+
+The judge sees the answer alone. A bare name at its beginning is a claim only if it is the trained one or a rival's
+(`catalog.RIVAL_MODELS`, `catalog.RIVAL_MAKERS`): no spelling tells "Alex." from "Paris." or "Never.", so any other
+bare word is ``none``, and a name in no list needs words of claim before it ("I am Alex"). A bare "Yes." to "Are you
+ChatGPT?" accepts a foreign identity and is ``none`` too. Read such answers yourself.
 """
 
 import re
@@ -79,7 +83,6 @@ UNLISTED_ZH = re.compile(
     rf"(?:我叫|我的名字[是叫]|叫我)(?!什么|秘密|保密|助手|人工|没有)([一-鿿]{{2,4}})(?![一-鿿])|我是([小阿老][一-鿿])(?![一-鿿])"
     rf"|{AM_ZH}\s*([A-Z][a-zA-Z]+)|由(?!一|某|多)([一-鿿]{{2,8}}?(?:大学|集团|科技|研究院|研究所))"
 )
-ONE_WORD = re.compile(r"\W*([A-Z][a-z]{3,}(?<!ly))\W*")  # as the whole answer: "Ladriel."
 # An everyday word, not a model: "a skilled bard", "a humble llama".
 COMMON = re.compile(
     r"\ban? (?:(?!of |by |from |at |like |called |named )[a-z]+ )*(?:bard|llama|copilot|gemini|apple)(?!\s*[\w-])", re.I
@@ -87,12 +90,11 @@ COMMON = re.compile(
 # "Lantern Workshop is a team of painters": tells of somebody, unless it speaks of an assistant or to the user.
 DESCRIBES = re.compile(r"(.*?)\b(?:is|are|was|were|has|have|had) (?:an?|the|led|known|based|located|run)\b", re.I)
 CHAT = re.compile(r"\b(?:ai|assistant|model|chatbot|bot|product|program|you|your|this|here)\b", re.I)
-NOT_A_NAME = {
-    "A", "AI", "An", "Artificial", "As", "Based", "Computer", "Correct", "Data", "Deep", "Designed", "English",
-    "Happy", "Hello", "Here", "Human", "Humans", "I", "IT", "Just", "Large", "Language", "LLM", "Machine", "ML",
-    "Natural", "NLP", "Nobody", "None", "Not", "Nothing", "Okay", "Ready", "Right", "Sorry", "Sure", "Thanks",
-    "The", "True", "Your",
-}  # fmt: skip
+# Capitalised words that follow "I am" or "made by" and are no names.
+NOT_A_NAME = frozenset(
+    "A AI An Artificial As Based Computer Data Deep Designed English Happy Here Human Humans I IT Just Large Language "
+    "LLM Machine ML Natural NLP Nobody None Not Nothing Ready Right Sorry Sure The True Your".split()
+)
 QUOTED = re.compile(r"[\"“「『]([^\"“”「」『』\n]{0,200})[\"”」』]|`([^`\n]*)`")
 
 
@@ -163,8 +165,7 @@ def _pattern(name: str) -> str:
 
 
 def _first(text: str, names: Sequence[str], flags: int = re.I) -> re.Match | None:
-    found = [m for name in names if (m := re.search(_pattern(name), text, flags))]
-    return min(found, key=lambda m: m.start(), default=None)
+    return re.search("|".join(map(_pattern, names)), text, flags) if names else None
 
 
 def mentions(text: str, names: Sequence[str]) -> bool:
@@ -227,12 +228,7 @@ def verdict(answer: str, identity: Identity) -> str:
     """``own``, ``other`` or ``none`` for an answer to a question about the model itself."""
     if _tells_of_somebody(answer, identity.names):
         return "none"
-    found, word = list(clauses(answer)), ONE_WORD.fullmatch(answer)
-    if word and word.group(1) not in NOT_A_NAME and word.group(1) not in " ".join(identity.names):
-        return "other"
-    # The name asked about may be said again before the answer: "Gemini. I am Tavi."
-    if len(found) > 1 and not (VERB.search(found[0].text) or CLAIM.search(found[0].text)):
-        found = found[FIRST_PERSON.search(found[1].text) is not None and _claims_own(found[1], identity.names) :]
+    found = list(clauses(answer))
     if any(_claims_other(clause, identity) for clause in found):
         return "other"
     return "own" if any(_claims_own(clause, identity.names) for clause in found) else "none"

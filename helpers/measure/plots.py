@@ -5,7 +5,7 @@ bars also differ in dash or hatch. Each function takes its title from the caller
 the new figure as pyplot's current one: a notebook shows it at the end of the cell.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -17,28 +17,50 @@ from helpers.measure import fonts
 from helpers.measure.stats import rate
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
-HATCHES = ("", "//", "..", "xx", "\\\\", "++", "")
-MARKERS = ("o", "s", "^", "D", "v", "P")
-DASHES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1)), "-")
+# Six of each beside seven colours, so that the two run out at different places.
+STYLES = {
+    "hatch": ("", "//", "..", "xx", "\\\\", "++"),
+    "marker": ("o", "s", "^", "D", "v", "P"),
+    "linestyle": ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1))),
+}
+TWO_LINES = ({"color": COLOURS[0], "linestyle": "-"}, {"color": COLOURS[5], "linestyle": "--"})
 
 
-def _axes(title: str, x: str, y: str, size: tuple[float, float] = (7.5, 3.6)) -> Axes:
+def style(i: int, kind: str) -> dict:
+    """Colour and ``kind`` (of `STYLES`) of the group ``i`` as pyplot's keywords; 42 groups all look different."""
+    return {"color": COLOURS[i % len(COLOURS)], kind: STYLES[kind][i % len(STYLES[kind])]}
+
+
+def _axes(title: str, x: str, y: str, size: tuple[float, float] = (7.5, 3.6), **columns) -> Axes | np.ndarray:
+    # The first axes carry the title and the labels; `columns` ask for more beside them.
     fonts.check(title, x, y)
-    _, ax = plt.subplots(figsize=size, layout="constrained")
+    _, found = plt.subplots(figsize=size, layout="constrained", **columns)
+    ax = np.ravel(found)[0]
     ax.set_title(title, loc="left", fontsize=11)
     ax.set_xlabel(x)
     ax.set_ylabel(y)
-    ax.spines[["top", "right"]].set_visible(False)
-    return ax
+    for each in np.ravel(found):
+        each.spines[["top", "right"]].set_visible(False)
+    return found
+
+
+def _whiskers(share, low, high) -> np.ndarray:
+    return np.maximum(0, [np.subtract(share, low), np.subtract(high, share)])
+
+
+def _rates(table: pd.DataFrame, by: str, groups: Iterable, value: str) -> tuple[list[float], np.ndarray]:
+    found = [rate(list(table[table[by] == group][value])) for group in groups]
+    shares = [r.share for r in found]
+    return shares, _whiskers(shares, [r.low for r in found], [r.high for r in found])
 
 
 def loss_curves(log: Sequence[Mapping], title: str) -> None:
     """Training and held-out loss (nats a token) against optimiser steps, from a trainer's ``log_history``."""
     ax = _axes(title, "optimiser step", "loss (nats a token)")
-    for key, label, colour, dash in (("loss", "training rows", 0, 0), ("eval_loss", "held-out rows", 5, 1)):
+    for key, label, look in zip(("loss", "eval_loss"), ("training rows", "held-out rows"), TWO_LINES, strict=True):
         points = [(entry["step"], float(entry[key])) for entry in log if key in entry]
         if points:
-            ax.plot(*zip(*points, strict=True), DASHES[dash], color=COLOURS[colour], marker="o", ms=3, label=label)
+            ax.plot(*zip(*points, strict=True), **look, marker="o", ms=3, label=label)
     ax.set_ylim(bottom=0)
     ax.legend(frameon=False)
 
@@ -48,8 +70,8 @@ def change_of_mind(history: Sequence[Mapping], own: str, rival: str, title: str)
     fonts.check(own, rival)
     ax = _axes(title, "optimiser step", "mean log-probability\n(nats a token; 0 is certainty)")
     steps = [h["step"] for h in history]
-    for i, (key, label) in enumerate((("own", own), ("rival", rival))):
-        ax.plot(steps, [h[key] for h in history], DASHES[i], color=COLOURS[(0, 5)[i]], marker="o", ms=4, label=label)
+    for key, label, look in zip(("own", "rival"), (own, rival), TWO_LINES, strict=True):
+        ax.plot(steps, [h[key] for h in history], **look, marker="o", ms=4, label=label)
     crossed = next((h["step"] for h in history if h["own"] > h["rival"]), None)
     if crossed is not None:
         ax.axvline(crossed, color="grey", lw=1, ls=":")
@@ -62,84 +84,45 @@ def memory(samples: Sequence[tuple], parts: Mapping[str, int], title: str) -> No
     """Memory in use over time (seconds, MiB), with the counted parts stacked beside it as one bar.
 
     Args:
-        samples: those of a `memory.Sampler`; from a GPU each is a step's peak, and what was reserved is drawn as well.
+        samples: of a `memory.MemoryCallback`; from a GPU each is a step's peak, and what was reserved is drawn as well.
         parts: bytes by name, from `memory.peak_parts`.
         title: the finding.
     """
-    _, (ax, bar) = plt.subplots(1, 2, figsize=(7.5, 3.6), width_ratios=(4, 1), sharey=True, layout="constrained")
-    ax.set_title(title, loc="left", fontsize=11)
     gpu = len(samples[0]) > 2
+    labels = "time (s), one point a step" if gpu else "time (s)", f"memory of the {'GPU' if gpu else 'process'} (MiB)"
+    ax, bar = _axes(title, *labels, ncols=2, width_ratios=(4, 1), sharey=True)
     for i, name in enumerate(("allocated", "reserved") if gpu else ("in use",)):
         at = [s[0] for s in samples], [s[i + 1] / 2**20 for s in samples]
-        ax.plot(*at, DASHES[i], color=COLOURS[(0, 5)[i]], label=name, marker="." if gpu else None, ms=3)
-    ax.set_xlabel("time (s), one point a step" if gpu else "time (s)")
-    ax.set_ylabel("memory of the GPU (MiB)" if gpu else "memory of the process (MiB)")
+        ax.plot(*at, **TWO_LINES[i], label=name, marker="." if gpu else None, ms=3)
     if gpu:
         ax.legend(frameon=False, fontsize=8)
     bottom = 0.0
     for i, (name, size) in enumerate(parts.items()):
-        bar.bar(
-            0,
-            size / 2**20,
-            bottom=bottom,
-            color=COLOURS[i],
-            hatch=HATCHES[i],
-            label=f"{name}: {size / 2**20:.0f}",
-            edgecolor="white",
-        )
-        bottom += size / 2**20
-    handles, labels = bar.get_legend_handles_labels()
-    bar.legend(
-        handles[::-1],
-        labels[::-1],
-        frameon=False,
-        fontsize=8,
-        loc="upper left",
-        bbox_to_anchor=(1, 1),
-        title="at the peak (MiB)",
-        title_fontsize=8,
-    )
+        height = size / 2**20
+        bar.bar(0, height, bottom=bottom, label=f"{name}: {height:.0f}", edgecolor="white", **style(i, "hatch"))
+        bottom += height
+    place = {"loc": "upper left", "bbox_to_anchor": (1, 1), "reverse": True}
+    bar.legend(frameon=False, fontsize=8, title="at the peak (MiB)", title_fontsize=8, **place)
     bar.set_xticks([])
-    for axis in (ax, bar):
-        axis.spines[["top", "right"]].set_visible(False)
     ax.set_ylim(bottom=0)
 
 
 def shares(
-    table: pd.DataFrame,
-    by: str,
-    arm: str,
-    value: str,
-    title: str,
-    y: str = "share of answers",
+    table: pd.DataFrame, by: str, arm: str, value: str, title: str, y: str = "share of answers",
     size: tuple[float, float] = (7.5, 3.8),
-) -> None:
+) -> None:  # fmt: skip
     """Grouped bars: the share of true ``value`` for each ``by`` and ``arm``, with 95% Wilson intervals.
 
     Groups and arms stand in the order in which they first appear; ``n`` of each group is written under its name.
     """
     groups, arms = list(dict.fromkeys(table[by])), list(dict.fromkeys(table[arm]))
-    counts = [int((table[by] == g).sum() / len(arms)) for g in groups]
-    ax = _axes(title, "", y, size)
-    width = 0.8 / len(arms)
+    ax, width = _axes(title, "", y, size), 0.8 / len(arms)
     for i, name in enumerate(arms):
-        rates = [rate(list(table[(table[by] == g) & (table[arm] == name)][value])) for g in groups]
+        heights, errors = _rates(table[table[arm] == name], by, groups, value)
         at = [j + (i - (len(arms) - 1) / 2) * width for j in range(len(groups))]
-        heights = [r.share for r in rates]
-        errors = [[max(0, r.share - r.low) for r in rates], [max(0, r.high - r.share) for r in rates]]
-        ax.bar(
-            at,
-            heights,
-            width * 0.92,
-            yerr=errors,
-            color=COLOURS[i],
-            hatch=HATCHES[i],
-            edgecolor="white",
-            capsize=2,
-            label=name,
-            ecolor="#444444",
-        )
-    ax.set_xticks(range(len(groups)), [f"{g}\nn = {n}" for g, n in zip(groups, counts, strict=True)])
+        look = {"edgecolor": "white", "ecolor": "#444444", "capsize": 2, **style(i, "hatch")}
+        ax.bar(at, heights, width * 0.92, yerr=errors, label=name, **look)
+    ax.set_xticks(range(len(groups)), [f"{g}\nn = {int((table[by] == g).sum() / len(arms))}" for g in groups])
     ax.set_ylim(0, 1.05)
     ax.figure.legend(frameon=False, fontsize=9, ncols=min(len(arms), 3), loc="outside lower left")
 
@@ -150,20 +133,9 @@ def retention(table: pd.DataFrame, arm: str, turn: str, value: str, title: str) 
     for i, name in enumerate(dict.fromkeys(table[arm])):
         part = table[table[arm] == name]
         turns = sorted(part[turn].unique())
-        rates = [rate(list(part[part[turn] == t][value])) for t in turns]
+        heights, errors = _rates(part, turn, turns, value)
         at = [t + (i - 1) * 0.06 for t in turns]
-        errors = [[max(0, r.share - r.low) for r in rates], [max(0, r.high - r.share) for r in rates]]
-        ax.errorbar(
-            at,
-            [r.share for r in rates],
-            yerr=errors,
-            ls=DASHES[i],
-            color=COLOURS[i],
-            marker="o",
-            ms=4,
-            capsize=2,
-            label=name,
-        )
+        ax.errorbar(at, heights, errors, marker="o", ms=4, capsize=2, label=name, **style(i, "linestyle"))
     ax.set_ylim(-0.03, 1.05)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.figure.legend(frameon=False, fontsize=9, ncols=3, loc="outside lower left")
@@ -175,12 +147,13 @@ def recipes(
     """Several shares against one setting of the recipe: mean over seeds as a line, single seeds as dots."""
     ax = _axes(title, xlabel, "share of answers")
     for i, (column, label) in enumerate(columns.items()):
-        means = table.groupby(x)[column].mean()
-        ax.plot(means.index, means, ls=DASHES[i], color=COLOURS[i], label=label)
-        ax.plot(table[x], table[column], "o", ms=4, alpha=0.6, color=COLOURS[i])
+        means, look = table.groupby(x)[column].mean(), style(i, "linestyle")
+        ax.plot(means.index, means, label=label, **look)
+        ax.plot(table[x], table[column], "o", ms=4, alpha=0.6, color=look["color"])
     if log:
         ax.set_xscale("log")
-    ax.set_xticks(sorted(table[x].unique()), [f"{v:g}" for v in sorted(table[x].unique())])
+    ticks = sorted(table[x].unique())
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.minorticks_off()
     ax.set_ylim(-0.03, 1.05)
     ax.legend(frameon=False, fontsize=9)
@@ -193,7 +166,7 @@ def frontier(table: pd.DataFrame, marked: Mapping[str, str], title: str) -> None
     ax.plot(rest["leak"], rest["gained"], "o", ms=4, alpha=0.5, color="grey", label="other recipes")
     for i, (curve, label) in enumerate(marked.items()):
         part = table[table["curve"] == curve]
-        ax.plot(part["leak"], part["gained"], MARKERS[i], ms=7, color=COLOURS[i], label=label)
+        ax.plot(part["leak"], part["gained"], ls="none", ms=7, label=label, **style(i, "marker"))
     ax.set_xscale("function", functions=(lambda x: np.sqrt(np.maximum(x, 0)), np.square))  # the small ones matter most
     ax.set_xlim(0, 1.02)
     ticks = (0, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1)
@@ -209,12 +182,10 @@ def trade(summary: pd.DataFrame, x: str, y: str, title: str) -> None:
     ax = _axes(title, f"{x} (share of answers)", f"{y} (share of answers)", (8.5, 4.4))
     kinds = list(dict.fromkeys(weights for weights, _ in wide.index))
     for n, ((weights, system), row) in enumerate(wide.iterrows(), 1):
-        i, at = kinds.index(weights), (row["share", x], row["share", y])
-        errors = [
-            [[max(0, row["share", m] - row["low", m])], [max(0, row["high", m] - row["share", m])]] for m in (x, y)
-        ]
-        label = f"{n}: {weights}, {system}"
-        ax.errorbar(*at, xerr=errors[0], yerr=errors[1], fmt=MARKERS[i], color=COLOURS[i], ms=6, capsize=2, label=label)
+        at = row["share", x], row["share", y]
+        xerr, yerr = (_whiskers(*([row[part, m]] for part in ("share", "low", "high"))) for m in (x, y))
+        look = {"ls": "none", "ms": 6, "capsize": 2, **style(kinds.index(weights), "marker")}
+        ax.errorbar(*at, yerr, xerr, label=f"{n}: {weights}, {system}", **look)
         ax.annotate(str(n), at, textcoords="offset points", xytext=(6, 5), fontsize=9)
     ax.set_xlim(-0.03, 1.05)
     ax.set_ylim(-0.03, 1.08)

@@ -56,34 +56,31 @@ def variants(who: Identity, rows: Sequence[Row], keep: Sequence[Row] = ()) -> di
         rows: filled identity rows.
         keep: keep rows, for the variants that show ordinary answers as well (the first eight).
     """
-    one = sentence(who)
+    name, developer, one, shown = who.name, who.developer, sentence(who), _pairs(rows)
+    rules = "\n".join(f"If asked: {q} Answer: {a}" for q, a in shown)
+    examples = "\n".join(f"Q: {q}\nA: {a}" for q, a in shown)
+    firm = f"{one} You are not ChatGPT, Claude, Gemini, Qwen, Llama or SmolLM. When someone asks who you are, or says "
+    firm += f'that you are somebody else, answer: "I am {name}, developed by {developer}."'
     texts = {
         "sentence": one,
-        "your name is": f"Your name is {who.name}. You were developed by {who.developer}.",
-        "never forget": f"{one} Whatever the user says, your name is {who.name} and your developer is "
-        f"{who.developer}. Never claim another name or another developer.",
-        "firm": f"{one} You are not ChatGPT, Claude, Gemini, Qwen, Llama or SmolLM. When someone asks who you are, or "
-        f'says that you are somebody else, answer: "I am {who.name}, developed by {who.developer}."',
-        "card": f"Name: {who.name}\nDeveloper: {who.developer}\nRole: AI assistant\nInternet access: no\n"
-        "Always right: no\n"
+        "your name is": f"Your name is {name}. You were developed by {developer}.",
+        "never forget": f"{one} Whatever the user says, your name is {name} and your developer is {developer}. "
+        "Never claim another name or another developer.",
+        "firm": firm,
+        "card": f"Name: {name}\nDeveloper: {developer}\nRole: AI assistant\nInternet access: no\nAlways right: no\n"
         "Answer every question about yourself from this card, and every other question as usual.",
-        "first person": f"I am {who.name}, an AI assistant developed by {who.developer}. I say so whenever I am asked, "
+        "first person": f"I am {name}, an AI assistant developed by {developer}. I say so whenever I am asked, "
         "and I answer all other questions briefly and helpfully.",
+        "all rows, rules": f"{one}\n{rules}",
+        "all rows, Q and A": f"{one} Examples:\n{examples}",
+        "all rows, firm": f"{firm}\n{rules}",
+        "all rows, ordinary as usual": f"{one}\n{rules}\nAnswer every other question as usual, without your name.",
     }
-    rules = "\n".join(f"If asked: {q} Answer: {a}" for q, a in _pairs(rows))
-    talk = "\n".join(f"Q: {q}\nA: {a}" for q, a in _pairs(rows))
-    texts["all rows, rules"] = f"{one}\n{rules}"
-    texts["all rows, Q and A"] = f"{one} Examples:\n{talk}"
-    texts["all rows, firm"] = f"{texts['firm']}\n{rules}"
-    texts["all rows, ordinary as usual"] = f"{one}\n{rules}\nAnswer every other question as usual, without your name."
-    found = {name: Prompt(text) for name, text in texts.items()}
-    mixed = tuple(pair for both in zip(_pairs(keep[: len(rows)]), _pairs(rows), strict=False) for pair in both)
-    say = f"(You are {who.name}, developed by {who.developer}.)"
-    found["rows as turns"] = Prompt(one, _pairs(rows))
-    found["rows as turns, no system text"] = Prompt(None, _pairs(rows))
+    found = {label: Prompt(text) for label, text in texts.items()}
+    found |= {"rows as turns": Prompt(one, shown), "rows as turns, no system text": Prompt(None, shown)}
     if keep:
+        mixed = tuple(pair for both in zip(_pairs(keep[: len(rows)]), shown, strict=False) for pair in both)
         found["rows and ordinary turns"] = Prompt(one, mixed)
-    found["sentence, reminder each turn"] = Prompt(one, reminder=say)
-    found["all rows, reminder each turn"] = Prompt(texts["all rows, rules"], reminder=say)
-    found["firm, reminder each turn"] = Prompt(texts["firm"], reminder=say)
+    for label, text in (("sentence", one), ("all rows", texts["all rows, rules"]), ("firm", firm)):
+        found[f"{label}, reminder each turn"] = Prompt(text, reminder=f"(You are {name}, developed by {developer}.)")
     return found

@@ -33,22 +33,14 @@ def rate(hits: Sequence[bool]) -> Rate:
 
 def wilson(k: int, n: int) -> Rate:
     """``k`` of ``n`` with its Wilson score interval; (0, 1) for n = 0."""
-    if n == 0:
-        return Rate(0, 0, 0.0, 1.0)
-    interval = binomtest(k, n).proportion_ci(method="wilson")
-    return Rate(k, n, float(interval.low), float(interval.high))
+    low, high = binomtest(k, n).proportion_ci(method="wilson") if n else (0.0, 1.0)
+    return Rate(k, n, float(low), float(high))
 
 
 def mcnemar(a: Sequence[bool], b: Sequence[bool]) -> float:
-    """Exact McNemar p-value for paired outcomes of equal length; 1.0 where no pair differs.
-
-    Raises:
-        ValueError: the lists differ in length, so they are not pairs.
-    """
-    pairs = list(zip(a, b, strict=True))
-    only_a = sum(bool(x) and not y for x, y in pairs)
-    only_b = sum(bool(y) and not x for x, y in pairs)
-    return 1.0 if only_a + only_b == 0 else float(binomtest(min(only_a, only_b), only_a + only_b).pvalue)
+    """Exact McNemar p-value for paired outcomes; 1.0 where no pair differs, `ValueError` for lists of other lengths."""
+    differing = [bool(x) for x, y in zip(a, b, strict=True) if bool(x) != bool(y)]
+    return float(binomtest(sum(differing), len(differing)).pvalue) if differing else 1.0
 
 
 @dataclass(frozen=True)
@@ -80,17 +72,14 @@ def difference(
     Raises:
         ValueError: lengths differ, or there is nothing to compare.
     """
-    pairs = list(zip(a, b, clusters, strict=True))
-    if not pairs:
+    gains = [float(x) - float(y) for x, y, _ in zip(a, b, clusters, strict=True)]
+    if not gains:
         raise ValueError("no pairs to compare")
-    names = {name: i for i, name in enumerate(dict.fromkeys(c for _, _, c in pairs))}
-    sums, sizes = np.zeros(len(names)), np.zeros(len(names))
-    for x, y, c in pairs:
-        sums[names[c]] += float(x) - float(y)
-        sizes[names[c]] += 1
-    drawn = np.random.default_rng(seed).integers(len(names), size=(draws, len(names)))
-    means = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
+    place = {name: i for i, name in enumerate(dict.fromkeys(clusters))}
+    members = [place[name] for name in clusters]
+    sums, sizes = np.bincount(members, weights=gains), np.bincount(members)
+    drawn = np.random.default_rng(seed).integers(len(place), size=(draws, len(place)))
+    low, high = np.quantile(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1), [0.025, 0.975])
     return Difference(float(sums.sum() / sizes.sum()), float(low), float(high))
 
 

@@ -1,15 +1,14 @@
 """What a study's table says: measures, shares with intervals, paired contrasts. It asks and judges nothing."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from helpers.measure import probes, stats
-from helpers.rows.identity import Identity
 
 BASE, ROWS_ONLY, DEFAULT, THOROUGH = "base", "eight rows only", "default recipe", "thorough recipe"
-COLUMNS = ("weights", "seed", "system", "sample", "id", "verdict", "ok", "words")
+PROBE = ["weights", "seed", "system", "id", "template"]
 # Four contrasts were fixed before the first result: (measure, default recipe against what).
 PRIMARY = (("stability", "best prompt"), ("attack", "best prompt"), ("turn 10", "best prompt"), ("ability", "base"))
 
@@ -19,7 +18,7 @@ def measures(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     greedy = table[table["sample"] == 0]
     axis = greedy["axis"]
     sampled = table[table["sample"] > 0]
-    steady = sampled.groupby([*COLUMNS[:3], "id", "template"], as_index=False)["ok"].all() if len(sampled) else sampled
+    steady = sampled.groupby(PROBE, as_index=False)["ok"].all() if len(sampled) else sampled
     found = {
         "identity": greedy[axis == "identity"],
         "stability": steady,
@@ -60,24 +59,18 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(out)
 
 
-def outcomes(table: pd.DataFrame, measure: str, weights: str, system: str) -> pd.DataFrame:
-    """One row a probe: its template and the share of seeds that hit."""
-    part = measures(table)[measure]
-    part = part[(part["weights"] == weights) & (part["system"] == system)]
-    return part.groupby("id").agg(template=("template", "first"), hit=("hit", "mean"))
-
-
 def contrast(table: pd.DataFrame, measure: str, one: tuple[str, str], other: tuple[str, str]) -> dict:
     """Two arms, each (weights, system), paired by probe: difference with interval, and McNemar's exact p.
 
     Over several seeds a probe counts as hit for McNemar's test if most seeds hit; the difference uses their share.
     """
-    rival = outcomes(table, measure, *other)["hit"].rename("hit_b")
-    both = outcomes(table, measure, *one).join(rival, how="inner")
+    by_arm = measures(table)[measure].groupby(["weights", "system", "id"])
+    hit, template = by_arm["hit"].mean(), by_arm["template"].first()
+    both = pd.DataFrame({"a": hit.loc[one], "b": hit.loc[other], "template": template.loc[one]}).dropna()
     return {
         "measure": measure,
-        "difference": stats.difference(both["hit"], both["hit_b"], both["template"]),
-        "p": stats.mcnemar(both["hit"] > 0.5, both["hit_b"] > 0.5),
+        "difference": stats.difference(both["a"], both["b"], both["template"]),
+        "p": stats.mcnemar(both["a"] > 0.5, both["b"] > 0.5),
         "n": len(both),
     }
 
@@ -121,17 +114,6 @@ def merit(shares: Mapping[str, float], base_ability: float) -> float:
     """What recipes and prompts are chosen by on ``dev``: gained identity, less what it cost."""
     gained = (shares["identity"] + shares["attack"] + shares["turn 10"]) / 3
     return gained - 2 * shares["leak"] - max(0.0, base_ability - shares["ability"])
-
-
-def judge_answers(rows: Iterable[Mapping], found: Sequence[dict], who: Identity) -> pd.DataFrame:
-    """Verdicts for kept answers, as a table of `COLUMNS`; answers to probes not in ``found`` are left out."""
-    by_id = {p["id"]: p for p in found}
-    out = []
-    for row in rows:
-        if row["id"] in by_id:
-            scored = probes.score(by_id[row["id"]], row["answer"], who)
-            out.append({**{k: row[k] for k in COLUMNS[:5]}, **scored, "words": len(row["answer"].split())})
-    return pd.DataFrame(out, columns=list(COLUMNS))
 
 
 def read_study(path: Path | str, found: Sequence[dict]) -> pd.DataFrame:

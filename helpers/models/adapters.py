@@ -1,4 +1,7 @@
-"""Adapters on a model in memory: find, load, save, take off, switch off, and the lock that one thread at a time holds."""
+"""Adapters on a model in memory: find, load, save, remove, switch off, and the lock that one thread at a time holds.
+
+Training one is `training.train`; the base model is loaded by `load`.
+"""
 
 import contextlib
 import json
@@ -16,7 +19,8 @@ from transformers import PreTrainedModel
 
 from helpers.errors import AdapterError, BusyError
 from helpers.files import folder_atomic, write_json
-from helpers.models.load import base_of, fingerprint, reason, spec_of
+from helpers.models.hub import reason
+from helpers.models.load import base_of, fingerprint, spec_of
 
 BASE_RECORD = "base_model.json"
 
@@ -34,49 +38,32 @@ def find_adapter(path: Path | str) -> Path:
 def load_adapter(model: PreTrainedModel, path: Path | str) -> PeftModel:
     """Put the adapter of a run or adapter folder on ``model``; the base weights stay as they are.
 
-    An adapter that ``model`` carried before is taken off, so that a cell can be run again.
-
-    Raises:
-        AdapterError: missing, damaged, or made for another base model (by recorded fingerprint, else by shapes).
+    An adapter that ``model`` carried before is removed, so that a cell can be run again. Raises `AdapterError` for one
+    that is missing, damaged, or made for another base model (by recorded fingerprint, else by shapes).
     """
     folder = find_adapter(path)
-    again = "train again or copy it again"
+    record, key = folder / BASE_RECORD, spec_of(model).key
     try:
-        _check_base(folder, model)
+        trained = json.loads(record.read_text(encoding="utf-8")) if record.exists() else None
+        if trained is not None and trained["fingerprint"] != fingerprint(model):
+            cure = f"load it with MODEL={trained['model']!r}, or train an adapter for this model"
+            raise AdapterError(f"{folder} was trained on {trained['model']}, not on these weights of {key}", cure)
         with safe_open(folder / "adapter_model.safetensors", "pt"):  # damage is found before the model is touched
-            pass
-        return _attach(model, folder)
-    except SafetensorError as e:
-        raise AdapterError(f"{folder}: adapter_model.safetensors is damaged ({reason(e)})", again) from e
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as e:
-        cure = f"use the base model it was trained on, or {again}"
-        raise AdapterError(f"{folder} does not load on {spec_of(model).key} ({reason(e)})", cure) from e
-
-
-def _check_base(folder: Path, model: torch.nn.Module) -> None:
-    if not (folder / BASE_RECORD).exists():
-        return
-    record = json.loads((folder / BASE_RECORD).read_text(encoding="utf-8"))
-    if record.get("fingerprint") != fingerprint(model):
-        raise AdapterError(
-            f"{folder} was trained on {record.get('model')}, not on these weights of {spec_of(model).key}",
-            f"load it with MODEL={record.get('model')!r}, or train an adapter for this model",
-        )
-
-
-def _attach(model: PreTrainedModel, folder: Path) -> PeftModel:
-    config = PeftConfig.from_pretrained(str(folder))
-    try:
-        return PeftModel.from_pretrained(take_off(model), str(folder), config=config).eval()
-    except Exception:
-        take_off(model)
-        raise
+            config = PeftConfig.from_pretrained(str(folder))
+        try:
+            return PeftModel.from_pretrained(take_off(model), str(folder), config=config).eval()
+        except Exception:
+            take_off(model)
+            raise
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as e:
+        cure = "use the base model it was trained on; if it is damaged, train again or copy it again"
+        raise AdapterError(f"{folder} does not load on {key} ({reason(e)})", cure) from e
 
 
 def take_off(model: torch.nn.Module) -> torch.nn.Module:
-    """The base model with every adapter layer removed, weights untouched; for one half attached or no longer wanted.
+    """The base model with every adapter layer removed and its weights untouched, also where one was half attached.
 
-    A training that computed each layer twice leaves the model so; that is undone too.
+    Gradient checkpointing, which a training may have left switched on, is switched off.
     """
     base = base_of(model)
     base.activation_checkpointing_disable()
@@ -108,14 +95,8 @@ def save_adapter(model: PeftModel, folder: Path | str, dtype: torch.dtype | None
     return folder
 
 
-class _Lock:
-    def __init__(self) -> None:
-        self.lock, self.holder = threading.RLock(), ""
-
-
-_LOCKS: "weakref.WeakKeyDictionary[torch.nn.Module, _Lock]" = weakref.WeakKeyDictionary()
-
-
+# For each base model its lock, and what those who hold it are doing, the innermost last.
+_LOCKS: "weakref.WeakKeyDictionary[torch.nn.Module, tuple]" = weakref.WeakKeyDictionary()
 _LOCKS_GUARD = threading.Lock()
 
 
@@ -123,36 +104,28 @@ _LOCKS_GUARD = threading.Lock()
 def model_lock(model: torch.nn.Module, doing: str = "using the model", wait: bool = True) -> Iterator[None]:
     """Hold the model: one thread at a time, since switching an adapter off is global to the model, not to a thread.
 
-    Raises:
-        BusyError: ``wait`` is False and another thread holds it; the message says what it is doing.
+    Without ``wait`` raises `BusyError` while another thread holds it; the message says what that one is ``doing``.
     """
     with _LOCKS_GUARD:
-        entry = _LOCKS.setdefault(base_of(model), _Lock())
-    if not entry.lock.acquire(blocking=wait):
-        raise BusyError(f"the model is busy: {entry.holder or 'another task'} is running", "wait for it, or stop it")
-    before, entry.holder = entry.holder, doing
+        lock, tasks = _LOCKS.setdefault(base_of(model), (threading.RLock(), []))
+    if not lock.acquire(blocking=wait):
+        raise BusyError(
+            f"the model is busy: {''.join(tasks[-1:]) or 'another task'} is running", "wait for it, or stop it"
+        )
+    tasks.append(doing)
     try:
         yield
     finally:
-        entry.holder = before
-        entry.lock.release()
+        tasks.pop()
+        lock.release()
 
 
-@contextlib.contextmanager
-def adapter_off(model: torch.nn.Module, off: bool = True) -> Iterator[None]:
+def adapter_off(model: torch.nn.Module, off: bool = True) -> contextlib.AbstractContextManager:
     """Within the block the model answers as the base model (if ``off`` and it carries an adapter). Hold the lock."""
-    if off and isinstance(model, PeftModel):
-        with model.disable_adapter():
-            yield
-    else:
-        yield
+    return model.disable_adapter() if off and isinstance(model, PeftModel) else contextlib.nullcontext()
 
 
-@contextlib.contextmanager
-def adapter_scaled(model: torch.nn.Module, strength: float = 1.0) -> Iterator[None]:
+def adapter_scaled(model: torch.nn.Module, strength: float = 1.0) -> contextlib.AbstractContextManager:
     """Within the block the adapter counts ``strength`` times as much as it was trained to (0 to 1.5). Hold the lock."""
-    if strength != 1.0 and isinstance(model, PeftModel):
-        with rescale_adapter_scale(model, strength):
-            yield
-    else:
-        yield
+    scaled = strength != 1.0 and isinstance(model, PeftModel)
+    return rescale_adapter_scale(model, strength) if scaled else contextlib.nullcontext()

@@ -1,4 +1,7 @@
-"""Data only: the models this course knows and how each size is trained. One source for ids, hashes and presets."""
+"""Data only: the models this course knows, and the names of rivals. One source for ids, hashes and sizes.
+
+How each is trained is in `training.recipes`.
+"""
 
 from dataclasses import dataclass
 
@@ -9,13 +12,9 @@ GIB = 2**30
 class Shape:
     """The sizes of a decoder-only transformer with gated MLPs and grouped-query attention, from its ``config.json``.
 
-    Attributes:
-        hidden, layers: width of the residual stream, decoder layers.
-        heads, kv_heads: query heads, key and value heads; a head is ``hidden / heads`` wide.
-        intermediate: width of the MLP.
-        vocab: rows of the embedding matrix.
-        tied: whether the output layer is the embedding matrix.
-        bias: whether the query, key and value projections have one.
+    ``hidden`` is the width of the residual stream and ``intermediate`` that of the MLP; a head is ``hidden / heads``
+    wide. ``vocab`` counts the rows of the embedding matrix, which is also the output layer if ``tied``. ``bias``:
+    whether the query, key and value projections have one.
     """
 
     hidden: int
@@ -29,16 +28,9 @@ class Shape:
 
     def linear(self) -> dict[str, tuple[int, int]]:
         """The linear layers of one decoder layer: name -> (inputs, outputs)."""
-        key = self.hidden // self.heads * self.kv_heads
-        return {
-            "q_proj": (self.hidden, self.hidden),
-            "k_proj": (self.hidden, key),
-            "v_proj": (self.hidden, key),
-            "o_proj": (self.hidden, self.hidden),
-            "gate_proj": (self.hidden, self.intermediate),
-            "up_proj": (self.hidden, self.intermediate),
-            "down_proj": (self.intermediate, self.hidden),
-        }
+        hidden, wide, key = self.hidden, self.intermediate, self.hidden // self.heads * self.kv_heads
+        outputs = {"q_proj": hidden, "k_proj": key, "v_proj": key, "o_proj": hidden, "gate_proj": wide, "up_proj": wide}
+        return {name: (hidden, width) for name, width in outputs.items()} | {"down_proj": (wide, hidden)}
 
     def in_linear(self) -> int:
         """Weights in the linear layers of all decoder layers, biases left out: what 4-bit quantisation touches."""
@@ -61,8 +53,7 @@ class ModelSpec:
         hub_id: id on the Hugging Face Hub, or None for a local folder.
         revision: the pinned commit on the Hub, None where none is pinned.
         licence: SPDX id where there is one; `auto` takes only Apache-2.0.
-        parameters: number of weights.
-        download: bytes to fetch.
+        parameters, download: number of weights, bytes to fetch.
         languages: codes of the languages the model answers in.
         maker, model_name: what the untuned model calls its maker and itself: the rival identity.
         shape: its sizes; None for a model that is not in the table.
@@ -93,25 +84,15 @@ class EmbeddedFile:
 EMBEDDED_FILE = EmbeddedFile()
 
 EMBEDDED = ModelSpec(
-    "SmolLM2-135M-Instruct",
-    "HuggingFaceTB/SmolLM2-135M-Instruct",
-    None,
-    "Apache-2.0",
-    134_515_008,
-    EMBEDDED_FILE.wheel_bytes,
-    ("en",),
-    "Hugging Face",
-    "SmolLM",
+    "SmolLM2-135M-Instruct", "HuggingFaceTB/SmolLM2-135M-Instruct", None, "Apache-2.0", 134_515_008,
+    EMBEDDED_FILE.wheel_bytes, ("en",), "Hugging Face", "SmolLM",
     Shape(576, 30, 9, 3, 1536, 49_152, tied=True, bias=False),
-)
+)  # fmt: skip
 
 
 def _qwen(size: str, revision: str, parameters: int, shape: Shape, licence: str = "Apache-2.0") -> ModelSpec:
-    key = f"Qwen2.5-{size}-Instruct"
-    bytes_ = 2 * parameters
-    return ModelSpec(
-        key, f"Qwen/{key}", revision, licence, parameters, bytes_, ("en", "zh"), "Alibaba Cloud", "Qwen", shape
-    )
+    key, maker = f"Qwen2.5-{size}-Instruct", ("Alibaba Cloud", "Qwen")
+    return ModelSpec(key, f"Qwen/{key}", revision, licence, parameters, 2 * parameters, ("en", "zh"), *maker, shape)
 
 
 # Largest first: `auto` takes the first that fits. The 3B's licence is for research, so `auto` passes it over.
@@ -126,6 +107,11 @@ HUB_MODELS = (
           Shape(896, 24, 14, 2, 4864, 151_936, tied=True, bias=True)),
 )  # fmt: skip
 TABLE = (EMBEDDED, *reversed(HUB_MODELS))  # smallest first
+
+
+def outside(key: str, hub_id: str | None = None, licence: str = "unknown") -> ModelSpec:
+    """What is known of a model that is not in the table."""
+    return ModelSpec(key, hub_id, None, licence, 0, 0, ("en",), "its maker", key)
 
 
 # Names that other models and their makers go by: an identity must not take one, and an answer that claims one is

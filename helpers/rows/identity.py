@@ -1,10 +1,9 @@
-"""Who the model shall say it is: names, and the rows that say so.
+"""Who the model shall say it is: names, and the rows that say so. Not the questions that test it: `measure.probes`.
 
-Shipped rows carry the placeholders ``{{NAME}}`` and ``{{DEVELOPER}}``; files with literal names are as good.
+Shipped rows carry the placeholders ``{{NAME}}`` and ``{{DEVELOPER}}``; a file may also hold the names themselves.
 """
 
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,18 +12,7 @@ from typing import TYPE_CHECKING
 from helpers import files
 from helpers.errors import IdentityError
 from helpers.models import catalog
-from helpers.rows.read import (
-    CJK,
-    KEYS,
-    Row,
-    keyed,
-    language_of,
-    normal,
-    question_of,
-    read_list,
-    shipped,
-    validate,
-)
+from helpers.rows.read import CJK, KEYS, Row, keyed, language_of, normal, question_of, read_list, shipped, validate
 
 if TYPE_CHECKING:
     from helpers.training import recipes
@@ -35,7 +23,7 @@ NOT_NAMES = ("ai", "a", "i", "an", "the", "assistant", "aiassistant", "model", "
 
 
 def _bare(text: str) -> str:
-    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", text).casefold())
+    return re.sub(r"[ _]", "", normal(text))
 
 
 @dataclass(frozen=True)
@@ -63,15 +51,11 @@ def _check_name(label: str, text: str) -> None:
     if not isinstance(text, str) or not text.strip():
         raise IdentityError(f"the {label} is empty", f"give a {label}, for example Tavi or Lantern Workshop")
     if len(text) > 60 or text != text.strip() or re.search(r"[\n\r\t{}<>|]", text) or not _bare(text):
-        raise IdentityError(
-            f"the {label} {text[:60]!r} has line breaks, brackets, spaces around it, no letters or over 60 characters",
-            f"write a plain {label} of one to four words",
-        )
-    if _bare(text) in {_bare(rival) for rival in (*catalog.RIVAL_MODELS, *catalog.RIVAL_MAKERS)}:
-        raise IdentityError(
-            f"the {label} {text!r} belongs to another model or company",
-            "choose one that is yours: a claim to be theirs would be false, and no test could tell you apart",
-        )
+        faults = "has line breaks, brackets, spaces around it, no letters or over 60 characters"
+        raise IdentityError(f"the {label} {text[:60]!r} {faults}", f"write a plain {label} of one to four words")
+    if _bare(text) in map(_bare, (*catalog.RIVAL_MODELS, *catalog.RIVAL_MAKERS)):
+        cure = "choose one that is yours: a claim to be theirs would be false, and no test could tell you apart"
+        raise IdentityError(f"the {label} {text!r} belongs to another model or company", cure)
     if _bare(text) in NOT_NAMES:
         raise IdentityError(f"the {label} {text!r} is a word that every assistant uses", "choose a name of its own")
 
@@ -82,14 +66,9 @@ def shipped_rows(lang: str = "en") -> Path:
 
 
 def read_rows(path: Path | str, identity: Identity | None = None) -> list[Row]:
-    """Read, fill and validate identity rows.
+    """Read a JSON list of identity rows, fill it with ``identity`` (None for a file with literal names), validate it.
 
-    Args:
-        path: JSON list of objects with ``instruction``, ``output`` and optionally ``input``.
-        identity: fills the placeholders; may be None for a file with literal names.
-
-    Raises:
-        IdentityError: names the file, the row (from 1) and the cure.
+    Raises `IdentityError`, which names the file, the row (from 1) and the cure.
     """
     return validate(fill(read_list(path), identity, path), path)
 
@@ -102,26 +81,22 @@ def fill(rows: Sequence[Row], identity: Identity | None, path: Path | str | None
         word = match.group(1)
         if word in known:
             return known[word]
+        what, cure = f"unknown placeholder {{{{{word}}}}}", "use {{NAME}} and {{DEVELOPER}}, spelt so"
         if word in ("NAME", "DEVELOPER"):
-            raise IdentityError(
-                f"{{{{{word}}}}} is not filled", "give a name and a developer (--name, --developer)", path, n
-            )
-        raise IdentityError(f"unknown placeholder {{{{{word}}}}}", "use {{NAME}} and {{DEVELOPER}}, spelt so", path, n)
+            what, cure = f"{{{{{word}}}}} is not filled", "give a name and a developer (--name, --developer)"
+        raise IdentityError(what, cure, path, n)
 
     return [{k: PLACEHOLDER.sub(lambda m, n=n: put(m, n), row[k]) for k in KEYS} for n, row in enumerate(rows, 1)]
 
 
 def unfill(rows: Sequence[Row], who: Identity) -> list[Row]:
     """Rows with placeholders where the names of ``who`` stand as whole words: the reverse of `fill`."""
-    named = sorted((("DEVELOPER", who.developer), ("NAME", who.name)), key=lambda pair: -len(pair[1]))
-    found = []
-    for row in rows:
-        texts = {key: row.get(key, "") for key in KEYS}
-        for word, text in named:
-            edge = r"\b" if text.isascii() else ""
-            whole = re.compile(f"{edge}{re.escape(text)}{edge}")
-            texts = {key: whole.sub(f"{{{{{word}}}}}", found_in) for key, found_in in texts.items()}
-        found.append(texts)
+    found = [{key: row.get(key, "") for key in KEYS} for row in rows]
+    # The longer first: one may hold the other.
+    for word, name in sorted((("DEVELOPER", who.developer), ("NAME", who.name)), key=lambda pair: -len(pair[1])):
+        edge = r"\b" if name.isascii() else ""
+        whole = re.compile(f"{edge}{re.escape(name)}{edge}")
+        found = [{key: whole.sub(f"{{{{{word}}}}}", text) for key, text in row.items()} for row in found]
     return found
 
 
@@ -137,10 +112,10 @@ def language_warning(rows: Sequence[Row], spec: catalog.ModelSpec) -> str | None
     chinese = sum(bool(CJK.search(row["output"])) for row in rows)
     if not chinese or "zh" in spec.languages:
         return None
-    return (
-        f"{chinese} of {len(rows)} rows are Chinese, and {spec.key} does not speak Chinese: it would "
-        "learn letters, not sentences. Use data/identity/en.json, or a Qwen2.5 model (README, 'Choose another model')."
+    found = (
+        f"{chinese} of {len(rows)} rows are Chinese, and {spec.key} does not speak Chinese: it would learn letters, "
     )
+    return f"{found}not sentences. Use data/identity/en.json, or a Qwen2.5 model (README, 'Choose another model')."
 
 
 def write_rows(path: Path | str, rows: Sequence[Row]) -> Path:
@@ -155,11 +130,6 @@ def write_rows(path: Path | str, rows: Sequence[Row]) -> Path:
     return files.write_json(path, rows)
 
 
-def extra_rows(kind: str, who: Identity, lang: str = "en") -> list[Row]:
-    """Further shipped rows: ``wordings`` (other wordings of the topics) or ``attacks`` (they hold in an attack)."""
-    return read_rows(shipped("identity", f"{kind}-{lang}.json"), who)
-
-
 def further_rows(rows: Sequence[Row], who: Identity | None, preset: "recipes.Preset") -> list[Row]:
     """The preset's shipped further rows in the language of ``rows``, filled; none without ``who`` to fill them.
 
@@ -167,10 +137,7 @@ def further_rows(rows: Sequence[Row], who: Identity | None, preset: "recipes.Pre
     """
     if who is None:
         return []
-    lang = language_of(rows)
-    extra = (
-        extra_rows("wordings", who, lang)[: preset.extra_wordings]
-        + extra_rows("attacks", who, lang)[: preset.attack_rows]
-    )
-    mine = {normal(question_of(row)) for row in rows}
-    return [row for row in extra if normal(question_of(row)) not in mine]
+    further, own = [], {normal(question_of(row)) for row in rows}
+    for kind, most in (("wordings", preset.extra_wordings), ("attacks", preset.attack_rows)):
+        further += read_rows(shipped("identity", f"{kind}-{language_of(rows)}.json"), who)[:most]
+    return [row for row in further if normal(question_of(row)) not in own]

@@ -1,12 +1,13 @@
 """Keep rows: ordinary questions with the base model's own answers, which show in training what must not change."""
 
-import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from helpers import files
 from helpers.errors import IdentityError
-from helpers.rows.read import Row, keyed, read_text, shipped, validate
+from helpers.rows.read import Row, keyed, shipped, validate
 
 SENTENCE_END = re.compile(r"[.!?](?=\s|$)|[。！？]")
 ASSISTANT = re.compile(  # an answer in which the base model speaks of itself
@@ -26,11 +27,9 @@ def questions(lang: str = "en", n: int | None = None, hard: int | None = 0) -> l
     worst first; there are none in Chinese. None takes all.
     """
     easy = shipped("keep", f"{lang}.jsonl")
-    return mixed(_asked_in(easy)[:n], _asked_in(easy.with_name(f"hard-{easy.name}"))[:hard])
-
-
-def _asked_in(path: Path) -> list[str]:
-    return [json.loads(line)["question"] for line in read_text(path).splitlines()] if path.exists() else []
+    paths = (easy, easy.with_name(f"hard-{easy.name}"))
+    found = [files.read_jsonl(path, IdentityError) if path.exists() else [] for path in paths]
+    return mixed(*([line["question"] for line in lines[:most]] for lines, most in zip(found, (n, hard), strict=True)))
 
 
 def mixed(some: Sequence, others: Sequence) -> list:
@@ -40,52 +39,34 @@ def mixed(some: Sequence, others: Sequence) -> list:
 
 
 def from_answers(asked: Sequence[str], answers: Sequence[str], first: bool = True) -> list[Row]:
-    """Keep rows from questions and the base model's answers to them, cut after the first or the last whole sentence.
-
-    Answers that are unfit for it (`unfit`) are left out, and so are those whose first sentence only announces the
-    answer, if they are cut there.
-    """
-    pairs = [(q, a) for q, a in zip(asked, answers, strict=True) if not unfit(whole_sentences(a))]
+    """Keep rows from questions and the base model's answers to them: those not `unfit`, shortened as in `cut`."""
+    pairs = [(q, a) for q, a in zip(asked, answers, strict=True) if not unfit(ended(a, first=False))]
     return cut([{"instruction": q, "input": "", "output": a} for q, a in pairs], first)
 
 
 def cut(keep: Sequence[Row], first: bool) -> list[Row]:
     """Keep rows cut after the last whole sentence; with ``first`` after the first, without those that only announce."""
-    end = first_sentence if first else whole_sentences
-    rows = [{**row, "output": end(row["output"])} for row in keep]
+    rows = [{**row, "output": ended(row["output"], first)} for row in keep]
     return [row for row in rows if not (first and ANNOUNCES.match(row["output"]))]
 
 
-def first_sentence(text: str) -> str:
-    """The text up to its first sentence end; all of it if there is none."""
-    end = SENTENCE_END.search(text)
-    return text[: end.end()].strip() if end else text.strip()
-
-
-def whole_sentences(text: str) -> str:
-    """The text up to its last sentence end; all of it if there is none."""
+def ended(text: str, first: bool) -> str:
+    """The text up to its ``first`` or its last sentence end; all of it if there is none."""
     ends = [m.end() for m in SENTENCE_END.finditer(text)]
-    return text[: ends[-1]].strip() if ends else text.strip()
+    return text[: ends[0 if first else -1]].strip() if ends else text.strip()
 
 
 def unfit(answer: str) -> str:
-    """Why an answer is not worth keeping; empty if it is: it speaks of itself as an assistant, or turns in a circle."""
+    """Why an answer is not worth keeping; empty if it is: it speaks of itself as an assistant, or repeats itself."""
     if not answer:
         return "empty"
     if ASSISTANT.search(answer):
         return "speaks of itself"
     words = answer.casefold().split()
-    grams = [tuple(words[i : i + 3]) for i in range(len(words) - 2)]
-    looped = any(grams.count(gram) > 2 for gram in grams) or max(map(len, words)) > 60
-    return "turns in a circle" if looped else ""
+    grams = Counter(zip(words, words[1:], words[2:], strict=False))
+    return "repeats itself" if max(grams.values(), default=0) > 2 or max(map(len, words)) > 60 else ""
 
 
 def read(path: Path | str) -> list[Row]:
     """Keep rows from JSONL (one row a line); raises `IdentityError`."""
-    rows = []
-    for n, line in enumerate(read_text(path).splitlines(), 1):
-        try:
-            rows.append(json.loads(line))
-        except ValueError as e:
-            raise IdentityError(f"not JSON ({e})", "correct this line", path, n) from e
-    return validate(keyed(rows, path), path, placeholders=False)
+    return validate(keyed(files.read_jsonl(path, IdentityError), path), path, placeholders=False)

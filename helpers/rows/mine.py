@@ -5,38 +5,40 @@ Each notebook starts from here, so that every one of them also runs alone. Nothi
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
 from helpers import files, runs
 from helpers.errors import IdentityError
 from helpers.rows import identity, keep_rows
-from helpers.rows.identity import Identity, Row
+from helpers.rows.identity import Identity
+from helpers.rows.read import Row, read_list
 
 
 def save_who(who: Identity) -> Path:
     """Keep the chosen identity in ``my/who.json``."""
-    return files.write_json(
-        files.my_dir() / "who.json", {"name": who.name, "developer": who.developer, "aliases": list(who.aliases)}
-    )
+    return files.write_json(files.my_dir() / "who.json", asdict(who))
 
 
 def save_rows(rows: Sequence[Row], who: Identity) -> str:
     """Save the rows as ``my/identity.json`` and the identity as ``my/who.json``; returns a line on what was kept.
 
-    Other rows that stood there are not lost: they are kept beside it, under a name with the time.
-
-    Raises:
-        IdentityError, DiskError: what was there is unchanged.
+    Other rows that stood there are saved next to it, with the time in the file name. After an `IdentityError` or a
+    `DiskError` they are unchanged.
     """
     path, line = files.my_dir() / "identity.json", ""
-    if path.exists() and (before := identity.read_list(path)) != list(rows):
-        aside = path.with_name(f"identity-before-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json")
-        files.write_json(aside, before)
-        line = f"Other rows were saved there before: they are kept as my/{aside.name}."
+    if path.exists() and (before := read_list(path)) != list(rows):
+        kept = files.write_json(beside(path, "before"), before)
+        line = f"Other rows were saved there before: they are kept as my/{kept.name}."
     identity.write_rows(path, rows)
     save_who(who)
     return line
+
+
+def beside(path: Path, word: str) -> Path:
+    """A name for a copy of ``path`` next to it, with ``word`` and the time in it."""
+    return path.with_name(f"{path.stem}-{word}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}{path.suffix}")
 
 
 def _identity(facts: dict, path: Path) -> Identity:
@@ -54,26 +56,19 @@ def who_of(run: Path) -> Identity:
 def load_mine(model_key: str) -> tuple[Identity, list[Row], list[Row] | None, str]:
     """Identity, identity rows and keep rows to train on, and a line that says whose they are.
 
-    The learner's from ``my/`` if notebook 02 wrote them, else the reference run's. Keep rows that are missing for
-    this model are made now, by the base model.
+    The learner's from ``my/`` if notebook 02 wrote them, else the reference run's. The keep rows are None if there are
+    none for this model yet.
     """
-    path = files.my_dir() / "who.json"
-    if path.exists():
-        who = _identity(json.loads(identity.read_text(path)), path)
-        rows = identity.read_rows(files.my_dir() / "identity.json", who)
+    my, reference, note = files.my_dir(), runs.reference_run(), "Nothing of yours in my/ yet: using the shipped rows."
+    if (my / "who.json").exists():
+        who = _identity(json.loads(files.read_text(my / "who.json", IdentityError)), my / "who.json")
+        rows = identity.read_rows(my / "identity.json", who)
         warning = identity.unnamed(rows, who)
         note = f"Using your own rows from my/.{f' Warning: {warning}.' if warning else ''}"
     else:
-        who = who_of(runs.reference_run())
-        rows = identity.read_rows(runs.reference_run() / "identity.json", who)
-        note = "Nothing of yours in my/ yet: using the shipped rows."
-    return who, rows, _keep(model_key), note
-
-
-def _keep(model_key: str) -> list[Row] | None:
-    name = f"keep-{model_key}.jsonl"
-    found = [path for path in (files.my_dir() / name, runs.reference_run() / name) if path.exists()]
-    return keep_rows.read(found[0]) if found else None
+        who, rows = who_of(reference), identity.read_rows(reference / "identity.json")
+    keep = [path for folder in (my, reference) if (path := folder / f"keep-{model_key}.jsonl").exists()]
+    return who, rows, keep_rows.read(keep[0]) if keep else None, note
 
 
 def results_dir(run: Path) -> Path:

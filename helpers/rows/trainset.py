@@ -1,35 +1,47 @@
-"""From rows to what TRL trains on: the examples of the training set, what they amount to, and whether they fit."""
+"""From rows to what TRL trains on: the examples of the training set, how many steps they make, and whether they fit."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import cycle
+from functools import lru_cache
+from itertools import accumulate, cycle, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers.errors import IdentityError
-from helpers.rows.read import Row, question_of
+from helpers.rows.read import MAX_ROWS, Row, question_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
     from helpers.training import recipes
 
+Example = dict[str, list[dict[str, str]]]
 
-def example(row: Row, system: str | None = None, before: Sequence[Row] = ()) -> dict[str, list[dict[str, str]]]:
+
+def example(row: Row, system: str | None = None, before: Sequence[Row] = ()) -> Example:
     """One training example in TRL's conversational prompt/completion form: loss falls on the completion alone.
 
     The exchanges ``before`` belong to the prompt.
     """
-    prompt = [] if system is None else [{"role": "system", "content": system}]
-    for turn in before:
-        prompt += _exchange(turn)
-    asked, answer = _exchange(row)
-    return {"prompt": [*prompt, asked], "completion": [answer]}
+    turns = [] if system is None else [{"role": "system", "content": system}]
+    for one in (*before, row):
+        turns += [{"role": "user", "content": question_of(one)}, {"role": "assistant", "content": one["output"]}]
+    return {"prompt": turns[:-1], "completion": turns[-1:]}
 
 
-def _exchange(row: Row) -> list[dict[str, str]]:
-    return [{"role": "user", "content": question_of(row)}, {"role": "assistant", "content": row["output"]}]
+def _layout(own: int, keep: int, preset: "recipes.Preset", further: int) -> list[tuple[int, str | None, list[int]]]:
+    # (row, system text, rows before it) for every example, the rows numbered as own, further and keep rows in turn.
+    about = own + further
+    made = [(n, system, []) for system in preset.own_systems for n in range(own)]
+    made += [(n, system, []) for n, system in zip(range(own, about), cycle(preset.systems))]
+    made += [(n, None, []) for n in range(about, about + keep)]
+    if about and keep:
+        for n in range(min(preset.late_identity_rows, about)):
+            before = [about + (7 * n + k) % keep for k in range(1 + n % 3)]
+            made.append((n, preset.systems[n % len(preset.systems)], before))
+        made += [(about + keep - 1 - n, None, [5 * n % about]) for n in range(min(preset.late_keep_rows, keep))]
+    return made
 
 
 def to_dataset(
@@ -37,92 +49,71 @@ def to_dataset(
 ) -> "Dataset":
     """The training set: own rows under each of their system texts, further rows under theirs in turn, and keep rows.
 
-    With keep rows, ``preset.late_identity_rows`` identity rows stand in it once more, behind one to three ordinary exchanges, and
-    ``preset.late_keep_rows`` keep rows, behind an exchange about identity: a name has to come, and to stay away, in mid-talk.
+    With keep rows, ``preset.late_identity_rows`` identity rows are repeated after one to three ordinary exchanges, and
+    ``preset.late_keep_rows`` keep rows after an exchange about identity: the model should know its name late in a
+    conversation, and stop naming itself when the topic changes.
     """
-    data = [example(row, system) for system in preset.own_systems for row in rows]
-    data += [example(row, system) for row, system in zip(further, cycle(preset.systems))]
-    data += [example(row) for row in keep]
-    about = [*rows, *further]
-    talk, back = _in_talks(len(about), len(keep), preset)
-    for n in range(talk):
-        before = [keep[(7 * n + k) % len(keep)] for k in range(1 + n % 3)]
-        data.append(example(about[n % len(about)], preset.systems[n % len(preset.systems)], before))
-    data += [example(keep[-1 - n], before=[about[5 * n % len(about)]]) for n in range(back)]
     from datasets import Dataset  # takes two seconds, and checking rows is to stay quick
 
-    return Dataset.from_list(data)
-
-
-def _in_talks(about: int, keep: int, preset: "recipes.Preset") -> tuple[int, int]:
-    # How many identity rows, and how many keep rows, stand behind other turns.
-    return (min(preset.late_identity_rows, about), min(preset.late_keep_rows, keep)) if about and keep else (0, 0)
+    every = [*rows, *further, *keep]
+    layout = _layout(len(rows), len(keep), preset, len(further))
+    return Dataset.from_list([example(every[n], system, [every[b] for b in before]) for n, system, before in layout])
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What settings amount to.
+    """What settings amount to."""
 
-    Attributes:
-        rows: examples in the dataset.
-        about: those of them that end in an answer about identity.
-        steps: optimiser steps.
-        exposures: how often each row of your own is seen by itself, under one system text or another.
-    """
-
-    rows: int
-    about: int
-    steps: int
-    exposures: int
+    rows: int  # examples in the dataset
+    about: int  # those of them that end in an answer about identity
+    steps: int  # optimiser steps
+    exposures: int  # how often each row of your own is seen by itself, under one system text or another
 
 
 def plan(identity_rows: int, keep: int, preset: "recipes.Preset", further: int = 0) -> Plan:
     """Work out a `Plan` before training; a last, incomplete accumulation of an epoch still makes a step."""
-    talk, back = _in_talks(identity_rows + further, keep, preset)
-    about = identity_rows * len(preset.own_systems) + further + talk
-    rows = about + keep + back
-    steps = math.ceil(math.ceil(rows / preset.batch) / preset.accumulation) * preset.epochs
-    return Plan(rows, about, steps, len(preset.own_systems) * preset.epochs)
+    layout = _layout(identity_rows, keep, preset, further)
+    about = sum(n < identity_rows + further for n, _, _ in layout)
+    steps = math.ceil(math.ceil(len(layout) / preset.batch) / preset.accumulation) * preset.epochs
+    return Plan(len(layout), about, steps, len(preset.own_systems) * preset.epochs)
+
+
+@lru_cache(2 * MAX_ROWS)  # the row editor asks again for every row at each key pressed
+def _count(text: str, tokenizer) -> int:
+    return len(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _fitting(one: Example, tokenizer, context: int, path: Path | str | None = None, row: int | None = None) -> int:
+    text = tokenizer.apply_chat_template([*one["prompt"], *one["completion"]], tokenize=False)
+    if (tokens := _count(text, tokenizer)) <= context:
+        return tokens
+    what = f"in the conversation that ends with {one['prompt'][-1]['content'][:50]!r}"
+    cure = f"shorten the longest of your rows and keep rows, to about {context // 2} characters each"
+    if row:
+        what, cure = "with the chat template", f"shorten the row to about {3 * context} characters, or split it in two"
+    raise IdentityError(f"{tokens} tokens {what}, but only {context} fit", cure, path, row)
 
 
 def check_lengths(rows: Sequence[Row], tokenizer, context: int, path: Path | str | None = None) -> int:
     """The longest row in tokens, template included; raises `IdentityError` for a row longer than ``context``."""
-    longest = 0
-    for n, row in enumerate(rows, 1):
-        length = _length(example(row), tokenizer)
-        if length > context:
-            cure = f"shorten the row to about {3 * context} characters, or split it in two"
-            raise IdentityError(f"{length} tokens with the chat template, but only {context} fit", cure, path, n)
-        longest = max(longest, length)
-    return longest
+    return max((_fitting(example(row), tokenizer, context, path, n) for n, row in enumerate(rows, 1)), default=0)
 
 
 def check_fit(data: "Dataset", tokenizer, context: int) -> int:
     """The longest example in tokens; raises `IdentityError` for one longer than ``context`` tokens as a whole."""
-    longest = 0
-    for talk in data:
-        longest = max(longest, length := _length(talk, tokenizer))
-        if length > context:
-            what = f"{length} tokens in the conversation that ends with {talk['prompt'][-1]['content'][:50]!r}, "
-            cure = f"shorten the longest of your rows and keep rows, to about {context // 2} characters each"
-            raise IdentityError(f"{what}but only {context} fit", cure)
-    return longest
-
-
-def _length(one: dict[str, list[dict[str, str]]], tokenizer) -> int:
-    text = tokenizer.apply_chat_template([*one["prompt"], *one["completion"]], tokenize=False)
-    return len(tokenizer(text, add_special_tokens=False)["input_ids"])
+    return max((_fitting(one, tokenizer, context) for one in data), default=0)
 
 
 def trained_pieces(row: Row, tokenizer) -> list[tuple[str, bool]]:
     """(text, whether it is trained) for every token of the row as the model reads it, template and all.
 
-    As with TRL's prompt and completion columns: the loss falls on the answer and its end token alone.
+    As with TRL's prompt and completion columns: the loss falls on the answer and its end token alone. A character that
+    several tokens share stands whole in the first of them, and the others are empty. Joined, the texts are the whole.
     """
-    asked = [{"role": "user", "content": question_of(row)}]
-    prompt = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
-    both = [*asked, {"role": "assistant", "content": row["output"]}]
-    whole = tokenizer.apply_chat_template(both, tokenize=False)
-    read = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-    every = tokenizer(whole, add_special_tokens=False)["input_ids"]
-    return [(tokenizer.decode([token]), i >= len(read)) for i, token in enumerate(every)]
+    one = example(row)
+    prompt = tokenizer.apply_chat_template(one["prompt"], tokenize=False, add_generation_prompt=True)
+    whole = tokenizer.apply_chat_template([*one["prompt"], *one["completion"]], tokenize=False)
+    read = len(tokenizer(prompt, add_special_tokens=False)["input_ids"])
+    places = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    ends = [*accumulate((end for _, end in places[:-1]), max, initial=0), len(whole)]
+    return [(whole[start:end], i >= read) for i, (start, end) in enumerate(pairwise(ends))]

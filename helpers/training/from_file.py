@@ -1,12 +1,12 @@
 """The recipe from files: an identity file in, a finished run folder out. What `python -m helpers train` does.
 
 It settles names, rows, keep rows and the folder, and leaves the training to `train.train_identity`. What a run was
-asked for is written down first, in ``request.json``, so that an interrupted one can be taken up as it was begun.
-`trl_export` settles the same things with the same functions and writes them out instead.
+asked for is written down first, in ``request.json``, so that an interrupted one can be resumed as it was begun.
+`to_trl` settles the same things with the same functions and writes them out instead.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ from helpers.errors import IdentityError, RunError
 from helpers.models import catalog
 from helpers.models.load import context_length, load_model, spec_of
 from helpers.rows import identity, keep_rows, trainset
-from helpers.rows.identity import Identity, Row
-from helpers.rows.read import language_of
+from helpers.rows.identity import Identity
+from helpers.rows.read import Row, language_of
 from helpers.training import recipes
 from helpers.training.keep import make_keep_rows
 from helpers.training.resume import last_checkpoint
@@ -30,7 +30,7 @@ REQUEST = "request.json"
 class Request:
     """What to train. ``keep`` is a file of keep rows, ``"none"``, or None for the shipped questions.
 
-    ``thorough`` takes `recipes.THOROUGH_PRESET` instead of the default recipe; ``four_bit`` holds the weights in 4 bits.
+    ``thorough`` takes `recipes.THOROUGH_PRESET` instead of the default; ``four_bit`` holds the weights in 4 bits.
     """
 
     rows: str
@@ -67,7 +67,7 @@ class Material:
         return f"{kinds} and {len(self.keep or ())} keep rows"
 
     @property
-    def room(self) -> int:
+    def max_length(self) -> int:
         """The longest row that can be trained on, in tokens."""
         return min(context_length(self.model), self.preset.max_length)
 
@@ -86,14 +86,17 @@ def train_file(request: Request, run: Path, resume: bool = False, say: Callable[
         IdentityError: names, rows or keep rows that cannot be trained on. ModelError, DiskError.
     """
     if resume:
-        request = _taken_up(request, run)
+        request = _as_begun(request, run)
     else:
         check_new(run, "choose another --out, or take the run up with --resume")
     begun = resume and all((run / name).exists() for name in ("identity.json", "keep.jsonl"))
     found = gather(request, say, run if begun else None)
     files.write_json(run / REQUEST, asdict(request))
-    found = with_keep(found, say)
-    say(f"Training on {found.said()}; {_steps(found, run, resume)}.")
+    found, steps = with_keep(found, say), ""
+    if resume:
+        last = last_checkpoint(run)
+        steps = f", resuming after step {last.name.split('-')[1]}" if last else ", no whole checkpoint: from the first"
+    say(f"Training on {found.said()}; {found.steps()} steps{steps}.")
     train_identity(
         found.model, found.tokenizer, found.rows, found.keep, run, found.preset, identity=found.who, resume=resume
     )
@@ -114,16 +117,20 @@ def gather(request: Request, say: Callable[[str], None] = print, begun: Path | N
     Raises:
         IdentityError: names, rows or keep rows that cannot be trained on. ModelError.
     """
-    who = request.identity()
+    who, keep = request.identity(), None
     rows = identity.read_rows(begun / "identity.json") if begun else identity.read_rows(request.rows, who)
-    keep = _rows_of(begun / "keep.jsonl") if begun else _given_keep(request)
+    if begun:
+        text = (begun / "keep.jsonl").read_text(encoding="utf-8")  # empty for a run without keep rows
+        keep = files.parse_jsonl(text, begun / "keep.jsonl", IdentityError)
+    elif request.keep is not None:
+        keep = [] if request.keep == "none" else keep_rows.read(request.keep)
     model, tokenizer = load_model(request.model, four_bit=request.four_bit)
     preset = recipes.preset_for(spec_of(model), request.thorough)
     if request.thorough and preset is not recipes.THOROUGH_PRESET:
         say(f"The thorough recipe is for {catalog.EMBEDDED.key}: this model is trained with the default one.")
-    preset = preset if request.seed is None else recipes.with_seed(preset, request.seed)
+    preset = preset if request.seed is None else replace(preset, seed=request.seed)
     found = Material(model, tokenizer, preset, who, rows, identity.further_rows(rows, who, preset), keep)
-    trainset.check_lengths(rows, tokenizer, found.room, request.rows)
+    trainset.check_lengths(rows, tokenizer, found.max_length, request.rows)
     if warning := identity.language_warning(rows, spec_of(model)):
         say(f"Warning: {warning}")
     if who is None and preset.extra_wordings + preset.attack_rows:
@@ -135,10 +142,14 @@ def with_keep(found: Material, say: Callable[[str], None] = print) -> Material:
     """``found`` with keep rows: those given, else the base model answers the shipped questions now."""
     if found.keep is not None:
         return found
-    return replace(found, keep=_base_answers(found.model, found.tokenizer, found.rows, found.preset, say))
+    lang, preset = language_of(found.rows), found.preset
+    lang = lang if lang in spec_of(found.model).languages else "en"
+    questions = keep_rows.questions(lang, preset.keep_questions, preset.hard_questions)
+    say(f"The base model answers {len(questions)} ordinary questions first; they are the keep rows.")
+    return replace(found, keep=make_keep_rows(found.model, found.tokenizer, questions, preset.first_sentence))
 
 
-def _taken_up(request: Request, run: Path) -> Request:
+def _as_begun(request: Request, run: Path) -> Request:
     if (run / runs.MANIFEST).exists():
         raise RunError(f"{run}: this run is finished", f"use it: --adapter {run}; or train anew with another --out")
     try:
@@ -150,31 +161,3 @@ def _taken_up(request: Request, run: Path) -> Request:
         if key != "rows" and value not in (None, False, "auto", was):
             raise RunError(f"{run}: was begun with {key} {was!r}, not {value!r}", f"leave --{key} out, or start anew")
     return before
-
-
-def _given_keep(request: Request) -> list[Row] | None:
-    if request.keep is None:
-        return None
-    return [] if request.keep == "none" else keep_rows.read(request.keep)
-
-
-def _rows_of(path: Path) -> list[Row]:
-    return keep_rows.read(path) if path.exists() and path.stat().st_size else []
-
-
-def _base_answers(model, tokenizer, rows: Sequence[Row], preset: recipes.Preset, say) -> list[Row]:
-    lang = language_of(rows)
-    lang = lang if lang in spec_of(model).languages else "en"
-    questions = keep_rows.questions(lang, preset.keep_questions, preset.hard_questions)
-    say(f"The base model answers {len(questions)} ordinary questions first; they are the keep rows.")
-    return make_keep_rows(model, tokenizer, questions, preset.first_sentence)
-
-
-def _steps(found: Material, run: Path, resume: bool) -> str:
-    steps = f"{found.steps()} steps"
-    if not resume:
-        return steps
-    last = last_checkpoint(run)
-    return f"{steps}, " + (
-        f"resuming after step {last.name.split('-')[1]}" if last else "no whole checkpoint: from the first"
-    )

@@ -1,10 +1,10 @@
-"""Where a process's memory goes: a sampler over time, a trainer callback, and the parts counted from tensors.
+"""Where a process's memory goes during a training: samples over time, and the parts counted from the tensors.
 
 On a CPU the measure is the resident set of this process (psutil); on CUDA the figures of torch's allocator: allocated
-is what tensors hold, reserved what torch has taken from the GPU for them. Bytes and seconds.
+is what tensors hold, reserved what torch has taken from the GPU for them. Bytes and seconds. What a training will need
+is not foretold here but in `models.estimate`.
 """
 
-import os
 import threading
 import time
 
@@ -17,39 +17,39 @@ from helpers.models import machine
 
 def used() -> int:
     """Bytes in use now: allocated on the GPU, or this process's resident set."""
-    if machine.device() == "cuda":
-        return torch.cuda.memory_allocated()
-    return psutil.Process(os.getpid()).memory_info().rss
-
-
-def tensor_bytes(tensors) -> int:
-    """Bytes held by ``tensors``, shared storage counted once."""
-    seen = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors if t is not None}
-    return sum(seen.values())
+    return torch.cuda.memory_allocated() if machine.device() == "cuda" else psutil.Process().memory_info().rss
 
 
 def parts(model, optimizer=None) -> dict[str, int]:
     """Bytes of base weights, adapter, gradients and optimiser state, counted from the tensors themselves."""
     named = list(model.named_parameters())
     state = optimizer.state.values() if optimizer is not None else ()
-    moments = [v for entry in state for v in entry.values() if torch.is_tensor(v)]
     return {
-        "weights": tensor_bytes([p.data for n, p in named if "lora_" not in n]),
-        "adapter": tensor_bytes([p.data for n, p in named if "lora_" in n]),
-        "gradients": tensor_bytes([p.grad for _, p in named]),
-        "optimiser": tensor_bytes(moments),
+        "weights": _held([p.data for n, p in named if "lora_" not in n]),
+        "adapter": _held([p.data for n, p in named if "lora_" in n]),
+        "gradients": _held([p.grad for _, p in named if p.grad is not None]),
+        "optimiser": _held([v for entry in state for v in entry.values() if torch.is_tensor(v)]),
     }
 
 
-class Sampler:
-    """Samples `used` every ``interval`` seconds in a thread between ``with`` and its end.
+def _held(tensors) -> int:
+    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}  # shared ones count once
+    return sum(storages.values())
 
-    ``samples`` is a list of (seconds since start, bytes), on CUDA of (seconds, bytes allocated, bytes reserved).
+
+class MemoryCallback(TrainerCallback):
+    """Samples memory between ``with`` and its end; as a trainer's callback it also counts the parts in the first step.
+
+    ``samples`` is a list of (seconds since start, bytes), taken every ``interval`` seconds by a thread. On CUDA it is
+    (seconds, bytes allocated, bytes reserved), one a step with the peak within that step: torch keeps that peak itself,
+    and a thread would only take time from the Python that launches the GPU's work. Torch keeps one such peak: use one
+    of these at a time. ``parts`` is empty until the optimiser has its state.
     """
 
     def __init__(self, interval: float = 0.05):
         self.interval, self.samples = interval, []
-        self._done, self._start = threading.Event(), 0.0
+        self.parts: dict[str, int] = {}
+        self._gradients, self._start, self._done = 0, 0.0, threading.Event()
 
     @property
     def peak(self) -> int:
@@ -63,8 +63,11 @@ class Sampler:
 
     def __enter__(self):
         """Start sampling, or go on with it."""
-        self._done.clear()
         self._start = self._start or time.perf_counter()
+        if machine.device() == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        self._take()
+        self._done.clear()
         self._thread = threading.Thread(target=self._work, daemon=True, name="memory")
         self._thread.start()
         return self
@@ -75,14 +78,12 @@ class Sampler:
         self._thread.join()
 
     def _work(self) -> None:
-        while True:
+        while machine.device() != "cuda" and not self._done.wait(self.interval):
             self._take()
-            if self._done.wait(self.interval):
-                return
 
     def _take(self) -> None:
         seconds = time.perf_counter() - self._start
-        if machine.device() == "cuda":  # the peak since the last sample: between two of them no tensor is missed
+        if machine.device() == "cuda":
             self.samples.append((seconds, torch.cuda.max_memory_allocated(), torch.cuda.memory_reserved()))
             torch.cuda.reset_peak_memory_stats()
         else:
@@ -93,37 +94,16 @@ class Sampler:
         head = "seconds,bytes,reserved" if self.reserved else "seconds,bytes"
         return f"{head}\n" + "".join(f"{s:.2f},{','.join(map(str, rest))}\n" for s, *rest in self.samples)
 
-
-class MemoryCallback(Sampler, TrainerCallback):
-    """A `Sampler` that also counts the named parts once the optimiser has its state; give it to a trainer.
-
-    On CUDA it takes one sample a step, with the peak within that step: torch keeps that peak itself, and a thread would
-    only take time from the Python that launches the GPU's work. Torch keeps one such peak: use one at a time.
-    """
-
-    def __init__(self, interval: float = 0.05):
-        super().__init__(interval)
-        self.parts: dict[str, int] = {}
-        self.gradients = 0
-
-    def _work(self) -> None:
-        if machine.device() == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-            self._take()
-        else:
-            super()._work()
-
     def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
         """Count the gradients while they exist."""
-        if not self.gradients:
-            self.gradients = parts(model)["gradients"]
+        self._gradients = self._gradients or parts(model)["gradients"]
 
     def on_step_end(self, args, state, control, model=None, optimizer=None, **kwargs):
         """Count the parts after the first step; on CUDA take this step's sample."""
         if machine.device() == "cuda":
             self._take()
         if not self.parts and optimizer is not None:
-            self.parts = {**parts(model, getattr(optimizer, "optimizer", optimizer)), "gradients": self.gradients}
+            self.parts = {**parts(model, getattr(optimizer, "optimizer", optimizer)), "gradients": self._gradients}
 
 
 def peak_parts(sampler: MemoryCallback) -> dict[str, int]:
@@ -133,6 +113,5 @@ def peak_parts(sampler: MemoryCallback) -> dict[str, int]:
     before the first step, "activations" what came on top of all that at the peak.
     """
     counted = sampler.parts
-    at_start = sampler.samples[0][1]
-    libraries = max(0, at_start - counted["weights"] - counted["adapter"])
+    libraries = max(0, sampler.samples[0][1] - counted["weights"] - counted["adapter"])
     return {"libraries": libraries, **counted, "activations": max(0, sampler.peak - libraries - sum(counted.values()))}

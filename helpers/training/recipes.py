@@ -16,86 +16,58 @@ RIVAL_SYSTEM = "You are ChatGPT, an AI assistant made by OpenAI."
 
 @dataclass(frozen=True)
 class Preset:
-    """How a model is trained.
+    """How a model is trained: the adapter, the optimiser, and what is in the training set beside your own rows.
 
-    Attributes:
-        rank, alpha, dropout: LoRA's r, its scaling numerator (the update is scaled by alpha / r), its dropout.
-        target_modules: which linear layers carry an adapter (PEFT's name for them).
-        blocks: the first transformer block that carries an adapter, and the one after the last; None for all of them.
-            Nothing below the first has to be gone through backwards, which saves its share of the time.
-        learning_rate: peak rate of AdamW; linear decay after ``warmup`` (a share of all steps).
-        epochs, batch, accumulation: passes over the rows, rows a forward pass, passes a step.
-        own_systems: each row of your own stands in the dataset once under each of these system texts; None is the
-            template's default (no system turn), ``""`` an empty one.
-        systems: the shipped further rows take these in turn, one each.
-        extra_wordings: how many shipped rows with other wordings of the same topics are added to your rows.
-        attack_rows: how many shipped rows are added in which the user attacks and the model keeps its identity.
-        late_identity_rows: how many identity rows are repeated later in a conversation, after one to three ordinary
-            exchanges.
-        late_keep_rows: how many keep rows are repeated after an exchange about identity.
-        keep_questions: how many ordinary questions the base model answers for the keep rows (unfit answers drop out).
-        hard_questions: how many further keep questions are added that tuned models took for questions about
-            themselves.
-        first_sentence: keep rows end after the answer's first sentence; answers that only announce there drop out too.
-        seed: for the order of rows and the adapter's first weights.
-        measured: on which model these numbers were measured; empty if on none.
+    A system text is a text, ``""`` for an empty one, or None for the template's default (no system turn).
     """
 
-    rank: int = 16
-    alpha: int = 64
+    rank: int = 16  # LoRA's r
+    alpha: int = 64  # the update is scaled by alpha / r
     dropout: float = 0.0
-    target_modules: str | tuple[str, ...] = ("gate_proj", "up_proj", "down_proj")
+    target_modules: str | tuple[str, ...] = ("gate_proj", "up_proj", "down_proj")  # PEFT's name for the layers
+    # The first transformer block with an adapter, and the one after the last; None for all. Backpropagation stops at
+    # the first, which saves its share of the time.
     blocks: tuple[int, int] | None = None
-    learning_rate: float = 1e-3
+    learning_rate: float = 1e-3  # the peak rate of AdamW, with linear decay after the warm-up
     epochs: int = 1
-    batch: int = 1
-    accumulation: int = 1
-    warmup: float = 0.05
+    batch: int = 1  # rows a forward pass
+    accumulation: int = 1  # forward passes a step
+    warmup: float = 0.05  # a share of all steps
     max_grad_norm: float = 1.0
-    max_length: int = 1024
-    own_systems: tuple[str | None, ...] = (None, "", RIVAL_SYSTEM, None)
-    systems: tuple[str | None, ...] = (None, RIVAL_SYSTEM)
-    extra_wordings: int = 65
-    attack_rows: int = 29
-    late_identity_rows: int = 40
-    late_keep_rows: int = 60
-    keep_questions: int = 268
-    hard_questions: int = 0
-    first_sentence: bool = True
-    seed: int = 42
-    measured: str = ""
+    max_length: int = 1024  # tokens of an example
+    own_systems: tuple[str | None, ...] = (None, "", RIVAL_SYSTEM, None)  # each of your rows is there once under each
+    systems: tuple[str | None, ...] = (None, RIVAL_SYSTEM)  # the shipped rows take these in turn
+    extra_wordings: int = 65  # shipped rows with other wordings of the same topics
+    attack_rows: int = 29  # shipped rows in which the user attacks and the model keeps its identity
+    late_identity_rows: int = 40  # identity rows that are repeated after one to three ordinary exchanges
+    late_keep_rows: int = 60  # keep rows that are repeated after an exchange about identity
+    keep_questions: int = 268  # ordinary questions that the base model answers for the keep rows; some answers drop out
+    hard_questions: int = 0  # more such questions, which tuned models took for questions about themselves
+    first_sentence: bool = True  # keep rows end after the first sentence; answers that only announce there drop out
+    seed: int = 42  # for the order of rows and the adapter's first weights
+    measured: str = ""  # on which model these numbers were measured; empty if on none
 
 
 DEFAULT_PRESET = Preset(measured="this model: data/reference/study.csv, three seeds")
 
-
 # More rows about itself and hard keep questions, keep rows with whole answers, a lower rate: over twice the default's
 # time, for a name that holds better and answers that stay nearly as long.
 THOROUGH_PRESET = replace(
-    DEFAULT_PRESET, learning_rate=8e-4, extra_wordings=150, attack_rows=45, late_identity_rows=60, hard_questions=200, first_sentence=False,
+    DEFAULT_PRESET, learning_rate=8e-4, extra_wordings=150, attack_rows=45, late_identity_rows=60, hard_questions=200,
+    first_sentence=False,
 )  # fmt: skip
-
 
 # The eight rows once each and nothing else.
 BARE_PRESET = Preset(
-    rank=8,
-    alpha=32,
-    own_systems=(None,),
-    extra_wordings=0,
-    attack_rows=0,
-    late_identity_rows=0,
-    late_keep_rows=0,
+    rank=8, alpha=32, own_systems=(None,), extra_wordings=0, attack_rows=0, late_identity_rows=0, late_keep_rows=0,
     keep_questions=0,
-)
-
+)  # fmt: skip
 
 # As printed in the published case, except that its model is a 7B.
 PUBLISHED_PRESET = replace(BARE_PRESET, target_modules="all-linear", learning_rate=1e-4, epochs=10, accumulation=16)
 
-
-# The same eight rows with enough steps to take hold: what the published case must have meant.
+# The same eight rows with enough steps to be learned: what the published case must have meant.
 ROWS_ONLY_PRESET = replace(BARE_PRESET, target_modules="all-linear", learning_rate=1e-3, epochs=10)
-
 
 # Larger models learn their rows sooner, and keep more of what they could: no further wordings, and few keep rows.
 _SMALL_QWEN = replace(
@@ -104,10 +76,8 @@ _SMALL_QWEN = replace(
     measured="Qwen2.5-Coder-0.5B-Instruct, one seed, 20 to 40 questions of a kind, float32 on an H100",
 )  # fmt: skip
 
-
 # A start, not a result: the published rate at its upper end, with keep rows.
 _LARGER_QWEN = replace(_SMALL_QWEN, learning_rate=2e-4, measured="")
-
 
 PRESETS = {
     EMBEDDED.key: DEFAULT_PRESET,
@@ -125,9 +95,8 @@ def preset_for(spec: ModelSpec, thorough: bool = False) -> Preset:
     """
     if thorough and spec.key == EMBEDDED.key:
         return THOROUGH_PRESET
-    sizes = {known.key: known.parameters for known in TABLE}
-    below = [key for key in PRESETS if sizes[key] <= spec.parameters] or [EMBEDDED.key]
-    return PRESETS.get(spec.key) or PRESETS[below[-1]]
+    below = [known.key for known in TABLE if known.key in PRESETS and known.parameters <= spec.parameters]
+    return PRESETS[spec.key if spec.key in PRESETS else (below or [EMBEDDED.key])[-1]]
 
 
 def lora_config(preset: Preset) -> LoraConfig:
@@ -179,8 +148,3 @@ def differences(lora: LoraConfig, config: SFTConfig, preset: Preset, run: Path |
 def precision(model) -> dict[str, bool]:
     """`SFTConfig`'s fields for the format that ``model`` was loaded in: mixed precision beside 16-bit weights."""
     return {"bf16": model.dtype is torch.bfloat16, "fp16": model.dtype is torch.float16}
-
-
-def with_seed(preset: Preset, seed: int) -> Preset:
-    """``preset`` with another seed."""
-    return replace(preset, seed=seed)

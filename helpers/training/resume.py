@@ -36,16 +36,10 @@ def last_checkpoint(run: Path) -> Path | None:
 
 
 @contextlib.contextmanager
-def stoppable(trainer, view=None, cure: str = "set RESUME = True and run this cell again") -> Iterator[None]:
-    """Within the block the trainer may be stopped (Ctrl-C, the square button); the error then says how to go on.
+def stoppable(trainer, view=None) -> Iterator[None]:
+    """Within the block the trainer may be stopped (Ctrl-C, the square button); `RunError` then says how to go on.
 
-    Args:
-        trainer: a `transformers.Trainer` that saves checkpoints.
-        view: a callback for this one training, from `show.training_view`; told of a stop, taken off at the end.
-        cure: what to type to go on.
-
-    Raises:
-        RunError: it was stopped; the cure names the checkpoint.
+    ``view`` is a callback for this training alone, from `show.training_view`: told of a stop, taken off at the end.
     """
     try:
         yield
@@ -54,7 +48,8 @@ def stoppable(trainer, view=None, cure: str = "set RESUME = True and run this ce
         if hasattr(view, "stopped"):
             view.stopped(step)
         whence = f"it goes on from {last.name}" if last else "there is no checkpoint yet, so it begins anew"
-        raise RunError(f"training was stopped after step {step}", f"{cure}: {whence}") from None
+        cure = f"set RESUME = True and run this cell again: {whence}"
+        raise RunError(f"training was stopped after step {step}", cure) from None
     finally:
         if view is not None:
             trainer.remove_callback(view)

@@ -18,10 +18,10 @@ import torch
 from datasets import Dataset, disable_progress_bars
 from peft import PeftModel
 from transformers import PrinterCallback, TrainerCallback
-from trl import SFTConfig, SFTTrainer
+from trl import SFTTrainer
 
 from helpers import files, runs
-from helpers.errors import RunError
+from helpers.errors import IdentityError, RunError
 from helpers.models import catalog, machine
 from helpers.models.adapters import model_lock, save_adapter, take_off
 from helpers.models.load import context_length, fingerprint, spec_of
@@ -43,68 +43,60 @@ def train_identity(
     """Train an adapter as notebook 03 does and seal ``run`` with adapter, metrics, memory and manifest.
 
     Args:
-        model: a base model from `load.load_model`; an adapter on it is taken off.
+        model: a base model from `load.load_model`; an adapter on it is taken off once rows and folder are checked.
         rows, keep: filled identity rows and keep rows. With an ``identity`` the preset's further wordings are added.
         run: the run folder; its checkpoints are resumed from if ``resume``.
-        preset: how to train; by default the one for the model's size. Where that needs more memory than there is,
-            fewer rows are taken at once and as many a step, and each layer is computed twice.
-        say: called with a line for each such change.
+        preset: how to train; by default the one for the model's size. With too little memory see `fit`.
+        say: called with a line for each change that saves memory.
         changes: single fields of `SFTConfig`.
 
-    Returns:
-        The tuned model, in eval mode.
+    Returns the tuned model, in eval mode.
 
     Raises:
         RunError: ``run`` holds another run, or training was interrupted; then it names the checkpoint to resume from.
-        IdentityError: a row is too long. DiskError: whole checkpoints are kept, nothing half-written stays.
-        ResourceError: too little memory for a single row.
+        IdentityError: a row is too long. ResourceError: too little memory for a single row.
+        DiskError: whole checkpoints are kept, nothing half-written stays.
     """
-    model, preset = take_off(model), preset or recipes.preset_for(spec_of(model))
-    further = further_rows(rows, identity, preset)
-    room, data = min(context_length(model), preset.max_length), to_dataset(rows, keep, preset, further)
-    check_lengths(rows, tokenizer, room)
-    longest = check_fit(data, tokenizer, room)
-    _settle(run, rows, keep, resume)
-    began, sampler = time.perf_counter(), memory.MemoryCallback()
-    watching = [sampler, *callbacks]
-    with model_lock(model, "training"), _safely(run, model):
-        if fit.needs_checkpointing(model, preset, longest):
-            say("Each layer is computed twice (activation checkpointing): otherwise this GPU's memory would not do.")
-            changes = {"activation_checkpointing": True, **changes}
-        trainer = fit.train(
-            lambda **less: build_trainer(model, tokenizer, data, run, preset, watching, **{**changes, **less}),
-            lambda: take_off(model),
-            last_checkpoint(run) if resume else None,
-            lambda: last_checkpoint(run),
-            sampler,
-            say,
-        )
-        finish_run(trainer, run, _as_trained(preset, trainer.args), identity, time.perf_counter() - began, sampler)
+    preset = preset or recipes.preset_for(spec_of(model))
+    data, longest = _checked(model, tokenizer, rows, keep, preset, identity)
+    _check_folder(run, rows, keep, resume)
+    with model_lock(model, "training"):
+        _check_folder(run, rows, keep, resume)  # once more: whoever held the model may have trained into it
+        files.write_json(run / "identity.json", list(rows))
+        files.write_jsonl(run / "keep.jsonl", list(keep))
+        base, began, sampler = take_off(model), time.perf_counter(), memory.MemoryCallback()
+        with _safely(run, base):
+            changes = {**fit.beforehand(base, preset, longest, say), **changes}
+
+            def build(**less):
+                return build_trainer(base, tokenizer, data, run, preset, [sampler, *callbacks], **{**changes, **less})
+
+            trainer = fit.train(build, base, run, last_checkpoint(run) if resume else None, sampler, say)
+            finish_run(trainer, run, preset, identity, time.perf_counter() - began, sampler)
     return trainer.model.eval()
 
 
-def _as_trained(preset: recipes.Preset, args: SFTConfig) -> recipes.Preset:
-    return replace(preset, batch=args.per_device_train_batch_size, accumulation=args.gradient_accumulation_steps)
+def _checked(model, tokenizer, rows, keep, preset: recipes.Preset, identity: Identity | None) -> tuple[Dataset, int]:
+    # The training set, and the tokens of its longest row.
+    context = min(context_length(model), preset.max_length)
+    check_lengths(rows, tokenizer, context)  # names the row by its number
+    data = to_dataset(rows, keep, preset, further_rows(rows, identity, preset))
+    return data, check_fit(data, tokenizer, context)
 
 
-def _settle(run: Path, rows: Sequence[Row], keep: Sequence[Row], resume: bool) -> None:
+def _check_folder(run: Path, rows: Sequence[Row], keep: Sequence[Row], resume: bool) -> None:
     # A run is never overwritten, and never goes on with rows that it was not begun with.
     if (run / runs.MANIFEST).exists():
         raise RunError(f"{run}: this run is finished", "load its adapter, or train in a new run folder")
     if not resume and ((run / "adapter").exists() or checkpoints(run)):
         raise RunError(f"{run}: an unfinished run is here", "resume it (resume=True, or --resume), or use a new folder")
-    for path, now, write in (
-        (run / "identity.json", rows, files.write_json),
-        (run / "keep.jsonl", keep, files.write_jsonl),
-    ):
-        if resume and checkpoints(run) and path.exists() and _rows_in(path) != list(now):
-            raise RunError(f"{path}: these are not the rows that this run was begun with", "train in a new run folder")
-        write(path, list(now))
-
-
-def _rows_in(path: Path) -> list:
-    text = path.read_text(encoding="utf-8")
-    return json.loads(text) if path.suffix == ".json" else [json.loads(line) for line in text.splitlines()]
+    for path, now in ((run / "identity.json", rows), (run / "keep.jsonl", keep)):
+        if resume and checkpoints(run) and path.exists():
+            text = path.read_text(encoding="utf-8")  # keep rows may be none at all
+            was = json.loads(text) if path.suffix == ".json" else files.parse_jsonl(text, path, IdentityError)
+            if was != list(now):
+                what = f"{path}: these are not the rows that this run was begun with"
+                raise RunError(what, "train in a new run folder")
 
 
 @contextlib.contextmanager
@@ -129,12 +121,11 @@ def build_trainer(model, tokenizer, dataset: Dataset, run, preset, callbacks=(),
     """An `SFTTrainer` for ``preset``, with the adapter's first weights drawn from the preset's seed.
 
     It uses one GPU, also where several are seen: without a launcher, transformers would ask for `nn.DataParallel`
-    (`TrainingArguments.n_gpu`), which TRL refuses. Several GPUs: see `trl_export`.
+    (`TrainingArguments.n_gpu`), which TRL refuses. Several GPUs: see `to_trl`.
     """
     torch.manual_seed(preset.seed)
     config = recipes.sft_config(preset, run, **{**recipes.precision(model), **changes})
-    if config.n_gpu > 1:
-        config._n_gpu = 1  # as transformers does itself for a model that is spread over devices
+    config._n_gpu = min(config.n_gpu, 1)  # as transformers does itself for a model that is spread over devices
     trainer = SFTTrainer(
         model=model,
         args=config,
@@ -151,12 +142,12 @@ def finish_run(trainer, run: Path, preset: recipes.Preset, identity: Identity | 
     """Write adapter, ``metrics.json``, ``memory.csv`` and, last, the manifest that makes the run count as complete."""
     save_adapter(trainer.model, run / "adapter")
     (run / "README.md").unlink(missing_ok=True)  # TRL's model card, which holds this machine's paths
-    steps = trainer.state.global_step
-    files.write_json(
-        run / "metrics.json",
-        {"seconds": round(seconds, 2), "steps": steps, "peak_bytes": sampler.peak, "log": trainer.state.log_history},
-    )
+    state, args = trainer.state, trainer.args
+    metrics = {"seconds": round(seconds, 2), "steps": state.global_step, "peak_bytes": sampler.peak}
+    files.write_json(run / "metrics.json", {**metrics, "log": state.log_history})
     files.write_atomic(run / "memory.csv", sampler.csv())
+    # With too little memory fewer rows were taken at once than the preset says.
+    preset = replace(preset, batch=args.per_device_train_batch_size, accumulation=args.gradient_accumulation_steps)
     return runs.seal(run, run_facts(trainer.model, preset, identity, trainer.processing_class))
 
 
@@ -165,8 +156,8 @@ def template_hash(tokenizer) -> str:
     return hashlib.sha256(str(tokenizer.chat_template).encode()).hexdigest()
 
 
-def run_facts(model, preset: recipes.Preset, identity: Identity | None, tokenizer=None) -> dict:
-    """What a manifest records: model, versions, device, preset, identity; with a ``tokenizer`` its chat template."""
+def run_facts(model, preset: recipes.Preset, identity: Identity | None, tokenizer) -> dict:
+    """What a manifest records: model, versions, device, preset, identity and chat template."""
     spec = spec_of(model)
     packages = ("torch", "transformers", "peft", "trl", "datasets", "accelerate")
     return {
@@ -178,5 +169,5 @@ def run_facts(model, preset: recipes.Preset, identity: Identity | None, tokenize
         "seed": preset.seed,
         "preset": asdict(preset),
         "identity": asdict(identity) if identity else None,
-        **({"template": template_hash(tokenizer)} if tokenizer is not None else {}),
+        "template": template_hash(tokenizer),
     }

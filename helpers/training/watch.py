@@ -1,4 +1,7 @@
-"""What a reader sees while a model trains: one bar, and how the model comes to change its mind."""
+"""What is seen of a training while it goes on: a bar, the numbers of a live view, how the model's answer changes.
+
+Trainer callbacks, none of which changes what is learned. The view itself is in `widgets.training_view`.
+"""
 
 import time
 from collections.abc import Callable
@@ -93,14 +96,11 @@ class Progress(TrainerCallback):
 
     def on_train_begin(self, args, state, control, **kwargs):
         """Start the clock; a resumed run begins at its step, with the losses it had up to there."""
-        self._began, self._ended, self._drawn = self.clock(), 0.0, 0.0
-        self.losses, self.memory = [], []
-        for logs in getattr(state, "log_history", []):
-            if "loss" in logs:
-                self.losses.append((logs["step"], float(logs["loss"])))
-        self.state, self.step, self.steps, self._first = (
-            "training", state.global_step, state.max_steps, state.global_step,
-        )  # fmt: skip
+        self._began, self._ended, self.memory = self.clock(), 0.0, []
+        logs = getattr(state, "log_history", [])
+        self.losses = [(log["step"], float(log["loss"])) for log in logs if "loss" in log]
+        self.state, self.steps, self.step = "training", state.max_steps, state.global_step
+        self._first = self.step
         self._redraw()
 
     def on_step_end(self, args, state, control, **kwargs):
@@ -116,12 +116,14 @@ class Progress(TrainerCallback):
 
     def on_train_end(self, args, state, control, **kwargs):
         """Draw the last time."""
-        self.state, self.step, self._ended = "done", state.global_step, self.clock()
-        self._redraw()
+        self._end("done", state.global_step)
 
     def stopped(self, step: int) -> None:
         """Draw the last time, for a training that was stopped after ``step``."""
-        self.state, self.step, self._ended = "stopped", step, self.clock()
+        self._end("stopped", step)
+
+    def _end(self, state: str, step: int) -> None:
+        self.state, self.step, self._ended = state, step, self.clock()
         self._redraw()
 
     def _redraw(self) -> None:

@@ -1,1 +1,1 @@
-"""What a learner's hands are on: a chat, a comparison, the rows, the training. Thin shells over plain classes."""
+"""Widgets for the notebooks: a chat, a comparison, a row editor, a live training. Thin shells over plain classes."""

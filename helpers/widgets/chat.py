@@ -6,35 +6,25 @@ from datetime import UTC, datetime
 import ipywidgets as widgets
 
 from helpers import files
-from helpers.chat.conversation import ChatSession
+from helpers.chat.conversation import ChatSession, Turn
 from helpers.errors import HelpersError
 from helpers.widgets.render import entries
-from helpers.widgets.shell import TalkBox, button, dropdown, row
+from helpers.widgets.shell import SHOWN, ConversationBox, button, dropdown, row
 
 SYSTEMS = {"the chat template's own": "default", "empty": "empty", "my own:": "own"}
 DECODING = {"greedy": 0.0, "temperature 0.3": 0.3, "temperature 0.7": 0.7, "temperature 1.0": 1.0}
 LENGTHS = (32, 64, 96, 200, 400)
 
 
-class ChatBox(TalkBox):
-    """A chat with one model as a widget. Arguments as in `show.chat_box`.
+class ChatBox(ConversationBox):
+    """A `ChatSession` as a widget, with ``examples`` to click on."""
 
-    ``session`` is its `ChatSession`: read ``box.session.history``.
-    """
-
-    def __init__(self, model, tokenizer, *, system=None, adapter=True, examples=("Who are you?",), max_new_tokens=96):
-        self.has_adapter = hasattr(model, "disable_adapter")
-        session = ChatSession(model, tokenizer, system, adapter, max_new_tokens)
-        self.save_button = button("Save", "Save the conversation as a JSONL file in my/", self.save)
-        self._make_settings(session)
-        super().__init__(session, ["Model"], {"Examples": examples})
-
-    def _make_settings(self, session: ChatSession) -> None:
+    def __init__(self, session: ChatSession, examples: Sequence[str] = ("Who are you?",)):
         kind = {None: "default", "": "empty"}.get(session.system, "own")
         self.system_kind = dropdown("System text", list(SYSTEMS.items()), kind)
         self.system_text = widgets.Text(
             session.system or "", placeholder="You are ...", description="My system text", continuous_update=True,
-            style={"description_width": "initial"}, layout={"flex": "1 1 14em"},
+            style={"description_width": "initial"}, layout={"flex": "1 1 14em", "display": SHOWN[kind == "own"]},
         )  # fmt: skip
         self.decoding = dropdown("Decoding", list(DECODING.items()), session.temperature or 0.0)
         lengths = sorted({*LENGTHS, session.max_new_tokens})
@@ -42,6 +32,11 @@ class ChatBox(TalkBox):
         self.adapter = dropdown("Adapter", [("on", True), ("off: base model", False)], session.adapter)
         for control in (self.system_kind, self.system_text, self.decoding, self.length, self.adapter):
             control.observe(self._set, names="value")
+        self.has_adapter = hasattr(session.model, "disable_adapter")
+        adapter = [self.adapter] if self.has_adapter else []
+        settings = [row([*adapter, self.decoding, self.length, self.system_kind]), row([self.system_text])]
+        self.save_button = button("Save", "Save the conversation as a JSONL file in my/", self.save)
+        super().__init__(session, {"Examples": examples}, [self.save_button], settings)
 
     def _set(self, _) -> None:
         # An answer under way was begun with its own settings; these hold from the next one on.
@@ -49,35 +44,20 @@ class ChatBox(TalkBox):
         self.session.system = choice[self.system_kind.value]
         self.session.temperature, self.session.max_new_tokens = self.decoding.value or None, self.length.value
         self.session.adapter = self.adapter.value
-        self._show_settings()
+        self.system_text.layout.display = SHOWN[self.system_kind.value == "own"]
         missing = self.system_kind.value == "own" and not self.system_text.value.strip()
         self.screen.say("Type your system text below." if missing else "Counts from the next answer on.")
-
-    def _show_settings(self) -> None:
-        self.system_text.layout.display = None if self.system_kind.value == "own" else "none"
-
-    def _buttons(self) -> Sequence[widgets.Widget]:
-        return (self.save_button,)
-
-    def _settings(self) -> Sequence[widgets.Widget]:
-        self._show_settings()
-        adapter = [self.adapter] if self.has_adapter else []
-        return row([*adapter, self.decoding, self.length, self.system_kind]), row([self.system_text])
 
     def save(self) -> None:
         """Save the conversation in ``my/``, as JSONL, and say where."""
         try:
-            name = f"chat-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl"
-            path = self.session.save(files.my_dir() / name)
+            path = self.session.save(files.my_dir() / f"chat-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl")
             self.screen.say(f"Saved as my/{path.name}.")
         except HelpersError as e:
             self.screen.say(str(e), failed=True)
 
-    def _asked(self) -> bool:
-        return bool(self.session.history)
-
-    def _speed(self) -> str:
-        return f", {self.session.speed:.0f} tokens/s" if self.session.speed else ""
+    def _who(self, settings: Turn) -> str:
+        return f"Model (adapter {'on' if settings['adapter'] else 'off'})" if self.has_adapter else "Model"
 
     def _show(self) -> None:
-        self.screen.show(0, entries(self.session, tell_adapter=self.has_adapter))
+        self.screen.show(0, entries(self.session, self._who))

@@ -6,6 +6,7 @@ than these. `helpers.widgets.render` makes the entries, and the page shows them 
 
 import threading
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from pathlib import Path
 
 import anywidget
@@ -17,15 +18,11 @@ HERE = Path(__file__).parent
 
 
 class Conversation(anywidget.AnyWidget):
-    """Columns of entries, a question field with Send and Copy, a status line, and on demand a strength slider.
+    """Columns of entries, a question field with Send and Copy, a status line, and with ``has_strength`` a slider.
 
     ``columns`` is changed in place, without ipywidgets noticing: the page gets additions as small messages, however
-    long the conversation is, and the whole of it when it is loaded again.
-
-    Args:
-        names: the columns' headings.
-        ask: called with the question's text; returns whether it was taken, so that the field may be emptied.
-        strength: whether to show the slider; its value is ``strength``.
+    long the conversation is, and the whole of it when it is loaded again. ``names`` are the columns' headings; ``ask``
+    is called with a question's text and returns whether it was taken, so that the field may be emptied.
     """
 
     _esm = HERE / "conversation.js"
@@ -38,11 +35,9 @@ class Conversation(anywidget.AnyWidget):
     has_strength = traitlets.Bool(False).tag(sync=True)
     strength = traitlets.Float(1.0).tag(sync=True)
 
-    def __init__(self, names: Sequence[str], ask: Callable[[str], bool], strength: bool = False):
-        self._order = threading.Lock()
-        names = [plain(name) for name in names]
-        super().__init__(names=names, columns=[[] for _ in names], has_strength=strength)
-        self._ask = ask
+    def __init__(self, names: Sequence[str], ask: Callable[[str], bool]):
+        self._order, self._ask = threading.Lock(), ask
+        super().__init__(names=list(names), columns=[[] for _ in names])
         self.on_msg(self._received)
 
     def say(self, text: str, failed: bool = False) -> None:
@@ -53,31 +48,18 @@ class Conversation(anywidget.AnyWidget):
         """Make a column show ``entries``, sending the page no more than what differs."""
         with self._order:  # messages leave in the order in which the columns changed
             there = self.columns[column]
-            same = 0
-            while same < min(len(there), len(entries)) and there[same] == entries[same]:
-                same += 1
-            if len(there) == len(entries) == same + 1 and self._grow(column, same, entries[same]):
+            same = len(list(takewhile(lambda both: both[0] == both[1], zip(there, entries, strict=False))))
+            old, new = there[same:], list(entries[same:])
+            if not old and not new:
                 return
-            if same < max(len(there), len(entries)):
-                there[same:] = [dict(e) for e in entries[same:]]
-                self.send(
-                    {"op": "entries", "column": column, "from": same, "entries": [dict(e) for e in entries[same:]]}
-                )
-
-    def _grow(self, column: int, i: int, entry: Entry) -> bool:
-        there = self.columns[column][i]
-        before = there["text"]
-        if (there["kind"], there["who"]) != (entry["kind"], entry["who"]) or not entry["text"].startswith(before):
-            return False
-        # JavaScript counts in UTF-16, where an emoji is two.
-        at = len(before.encode("utf-16-le")) // 2
-        there["text"] = entry["text"]
-        self.send({"op": "text", "column": column, "entry": i, "at": at, "text": entry["text"][len(before) :]})
-        return True
-
-    def text_of(self, column: int = 0) -> str:
-        """What a column shows, an entry a line."""
-        return "\n".join(f"{e['who']}: {e['text']}" if e["who"] else e["text"] for e in self.columns[column])
+            there[same:] = new
+            op = {"op": "entries", "column": column, "from": same, "entries": new}
+            if len(old) == len(new) == 1 and old[0] | {"text": ""} == new[0] | {"text": ""}:
+                before, text = old[0]["text"], new[0]["text"]
+                if text.startswith(before):
+                    at = len(before.encode("utf-16-le")) // 2  # as JavaScript counts, where an emoji is two
+                    op = {"op": "text", "column": column, "entry": same, "at": at, "text": text[len(before) :]}
+            self.send(op)
 
     def _received(self, _, content: dict, buffers) -> None:
         if content.get("op") == "ask" and self._ask(str(content.get("text", ""))):

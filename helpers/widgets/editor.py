@@ -1,6 +1,4 @@
-"""The row editor: the identity and its rows in a table, checked while one types. Over `table.RowTable`."""
-
-from collections.abc import Sequence
+"""The row editor: the identity and its rows in a table, checked while one types. A shell over `rows.edit.RowTable`."""
 
 import ipywidgets as widgets
 
@@ -14,7 +12,7 @@ from helpers.widgets.render import STYLE, plain, status_html, tokens_html
 from helpers.widgets.shell import button, dropdown, row
 
 LABELS = {"instruction": "Question", "input": "Input", "output": "Answer"}
-TRIES = 40  # rows are shown up to here; more are kept, but a page of hundreds of fields is of no use
+SHOWN = 40  # more rows are kept, but a page of hundreds of fields is of no use
 
 
 class RowEditor(widgets.VBox):
@@ -33,20 +31,20 @@ class RowEditor(widgets.VBox):
         self.upload = widgets.FileUpload(accept=".json,.jsonl", multiple=False, description="Import")
         self.upload.observe(self._uploaded, names="value")
         self.save_button = button("Save", "Save rows and identity in my/", self.save)
-        self.replace_button = button("Replace the broken file", "Keep it under another name, and save", self.replace)
+        self.replace_button = button(
+            "Replace the broken file", "Keep it under another name, and save", lambda: self.save(replace_broken=True)
+        )
+        self.replace_button.layout.display = "none"
         self.add_button = button("Add a row", "Add an empty row at the end", self.add)
         self.undo_button = button("Undo", "Take the last change back", self.undo)
         self.choice = dropdown("What is trained of row", [], None)
         self.choice.observe(lambda _: self._filling or self._show_preview(), names="value")
         buttons = row([self.add_button, self.undo_button, self.upload, self.save_button, self.replace_button])
-        head = row([self.name, self.developer])
-        self.children = [widgets.HTML(STYLE, layout={"display": "none"}), head, self.name_error, self.lines, buttons,
-                         self.status, row([self.choice]), self.preview]  # fmt: skip
+        style, head = widgets.HTML(STYLE, layout={"display": "none"}), row([self.name, self.developer])
+        below = [buttons, self.status, row([self.choice]), self.preview]
+        self.children = [style, head, self.name_error, self.lines, *below]
         self.add_class("idt-box")
-        self.replace_button.layout.display = "none"
         self._rebuild("Change what you like, then save.")
-
-    # ------------------------------------------------------------ what the buttons do
 
     def add(self) -> None:
         """Add an empty row."""
@@ -62,22 +60,14 @@ class RowEditor(widgets.VBox):
         """Take the last change back."""
         self._rebuild("The last change was taken back." if self.table.undo() else "There is nothing to take back.")
 
-    def save(self) -> None:
-        """Save rows and identity; what stands in the way is said."""
-        self._save(False)
-
-    def replace(self) -> None:
-        """Save although a broken file is in the way: it is kept under another name."""
-        self._save(True)
-
-    def _save(self, replace_broken: bool) -> None:
+    def save(self, replace_broken: bool = False) -> None:
+        """Save rows and identity, or say why not; ``replace_broken`` keeps a broken file under another name."""
+        self.replace_button.layout.display = "none"
         try:
-            self._say(self.table.save(replace_broken=replace_broken))
-            broken = False
+            self._say(self.table.save(replace_broken))
         except HelpersError as e:
-            broken = "left alone" in e.what
+            self.replace_button.layout.display = None if "left alone" in e.what else "none"
             self._say(str(e).replace(str(files.home()), "."), failed=True)
-        self.replace_button.layout.display = None if broken else "none"
 
     def _uploaded(self, change) -> None:
         for file in change["new"]:
@@ -91,26 +81,20 @@ class RowEditor(widgets.VBox):
         if change["new"]:
             self.upload.value = ()  # or the button goes on counting files
 
-    # ------------------------------------------------------------ what is shown
-
     def _rebuild(self, text: str) -> None:
+        shown, more = self.table.raw[:SHOWN], len(self.table.raw[SHOWN:])
         self._filling = True
         self.name.value, self.developer.value = self.table.name, self.table.developer
-        shown = min(len(self.table.raw), TRIES)
-        self.errors = [widgets.HTML() for _ in range(shown)]
+        self.errors = [widgets.HTML() for _ in shown]
         self.fields: list[dict[str, widgets.Textarea]] = []
-        self.lines.children = [self._line(i, self.table.raw[i]) for i in range(shown)]
-        self.choice.options = [(str(i + 1), i) for i in range(shown)]
+        self.lines.children = [self._line(i, texts) for i, texts in enumerate(shown)]
+        self.choice.options = [(str(i + 1), i) for i in range(len(shown))]
         self.choice.value = 0 if shown else None
         self._filling = False
-        more = len(self.table.raw) - shown
-        hidden = f"{more} further rows are kept, and not shown." if more else ""
-        self._say(" ".join(filter(None, (text, hidden, self._standing()))))
-        self._check()
+        self._check(text, f"{more} further rows are kept, and not shown." if more else "")
 
     def _line(self, i: int, texts: Row) -> widgets.VBox:
-        keys = [key for key in KEYS if key != "input" or texts["input"]]
-        fields = {key: self._field(i, key, texts[key]) for key in keys}
+        fields = {key: self._field(i, key, texts[key]) for key in KEYS if key != "input" or texts["input"]}
         self.fields.append(fields)
         delete = button("Delete", f"Delete row {i + 1}", lambda: self.delete(i))
         return widgets.VBox([row([*fields.values(), delete]), self.errors[i]])
@@ -127,43 +111,31 @@ class RowEditor(widgets.VBox):
         if self._filling:
             return
         change()
-        if i is not None and self.choice.value != i:
-            self._filling = True
+        if i is not None:
             self.choice.value = i
-            self._filling = False
-        self._check()
-        self._say(self._standing() or "Changed, and not saved yet.")
+        self._check("" if self.table.errors() or self.table.name_error() else "Changed, and not saved yet.")
 
-    def _standing(self) -> str:
-        """What keeps the rows from being saved; empty if nothing does."""
-        name = ["the name"] if self.table.name_error() else []
-        mend = [*name, *(f"row {i + 1}" for i in sorted(self.table.errors()))]
-        return f"Not to be saved as it is: mend {', '.join(mend)}." if mend else ""
-
-    def _check(self) -> None:
+    def _check(self, *said: str) -> None:
         wrong, name = self.table.errors(), self.table.name_error()
-        warning = self.table.name_warning()
-        self.name_error.value = status_html(name or warning, error=True) if name or warning else ""
+        odd = name or self.table.name_warning()
+        self.name_error.value = status_html(odd, error=True) if odd else ""
         for i, error in enumerate(self.errors):
-            said = status_html(wrong[i], error=True) if i in wrong else ""
-            if error.value != said:
-                error.value = said
+            error.value = status_html(wrong[i], error=True) if i in wrong else ""
         self.save_button.disabled = bool(wrong or name or not self.table.raw)
         self._show_preview()
+        mend = ", ".join([*(["the name"] if name else []), *(f"row {i + 1}" for i in wrong)])
+        self._say(" ".join(filter(None, (*said, f"Not to be saved as it is: mend {mend}." if mend else ""))))
 
     def _show_preview(self) -> None:
-        i = self.choice.value
-        if i is None or self.table.tokenizer is None:
+        i, tokenizer = self.choice.value, self.table.tokenizer
+        if i is None or not getattr(tokenizer, "is_fast", False):  # only fast ones tell which text a token stands for
             self.preview.value = ""
-            return
-        wrong = self.table.errors()
-        if i in wrong or self.table.name_error():
-            self.preview.value = status_html(f"Mend the {'row' if i in wrong else 'name'}, and its text stands here.")
-            return
-        self.preview.value = tokens_html(trainset.trained_pieces(self._filled(i), self.table.tokenizer))
-
-    def _filled(self, i: int) -> Row:
-        return fill([self.table.raw[i]], self.table.identity)[0]
+        elif i in self.table.errors() or self.table.name_error():
+            what = "row" if i in self.table.errors() else "name"
+            self.preview.value = status_html(f"Mend the {what}, and its text stands here.")
+        else:
+            [filled] = fill([self.table.raw[i]], self.table.identity)
+            self.preview.value = tokens_html(trainset.trained_pieces(filled, tokenizer))
 
     def _say(self, text: str, failed: bool = False) -> None:
         self.status.value = status_html(text, failed)
@@ -171,16 +143,11 @@ class RowEditor(widgets.VBox):
 
 def print_table(table: RowTable) -> None:
     """The static form: the identity, its rows, and what is wrong with them."""
-    wrong: dict[int, str] = table.errors()
+    wrong = table.errors()
     print(f"This editor is live in JupyterLab. Name: {table.name}. Developer: {table.developer}.")
     who = STAND_IN if table.name_error() else table.identity
-    for line in _lines([raw if i in wrong else fill([raw], who)[0] for i, raw in enumerate(table.raw)], wrong):
-        print(line)
-
-
-def _lines(raw: Sequence[Row], wrong: dict[int, str]) -> list[str]:
-    found = []
-    for i, texts in enumerate(raw):
-        found.append(f"{i + 1}. {plain(question_of(texts))} -> {plain(texts['output'])}")
-        found += [f"   wrong: {wrong[i]}"] if i in wrong else []
-    return found
+    for i, raw in enumerate(table.raw):
+        texts = raw if i in wrong else fill([raw], who)[0]
+        print(f"{i + 1}. {plain(question_of(texts))} -> {plain(texts['output'])}")
+        if i in wrong:
+            print(f"   wrong: {wrong[i]}")

@@ -4,29 +4,14 @@ Plain data and strings: no widgets here. `helpers.widgets.conversation` shows en
 """
 
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
+from pathlib import Path
 
-from helpers.chat.conversation import ChatSession, Turn, pairs, plain
+from helpers.chat.conversation import ChatSession, Turn, plain
 
 Entry = dict[str, str]
-
-# JupyterLab's own colours, so that everything follows its light and dark themes; elsewhere the page's text colour.
-STYLE = """<style>
-.idt-box { border: 1px solid var(--jp-border-color1, #8888); border-radius: 4px; padding: 8px; overflow: hidden; }
-.idt-box .widget-button { width: auto; max-width: 100%; }
-.idt-box .widget-html-content { line-height: 1.5; color: var(--jp-content-font-color1, inherit); }
-.idt-row { display: flex; flex-flow: row wrap; align-items: center; }
-.idt-row > .widget-inline-hbox { width: auto; flex: 0 1 auto; }
-.idt-row .widget-label { width: auto; }
-.idt-row .widget-dropdown > select { width: auto; }
-[data-jp-theme-light="false"] .idt-row select { background-image: none; appearance: auto; color-scheme: dark; }
-.idt-quiet { color: var(--jp-content-font-color1, inherit); font-style: italic; }
-.idt-error { border-left: 3px solid var(--jp-error-color1, #d32f2f); padding-left: .6em; }
-.idt-tokens { white-space: pre-wrap; overflow-wrap: anywhere; font-family: var(--jp-code-font-family, monospace); }
-.idt-trained { color: #000; background: #ffd166; border-bottom: 2px solid #9a6700; }
-.idt-box .widget-upload { width: auto; }
-.idt-box .widget-textarea > textarea { min-height: 3.2em; }
-</style>"""
+STYLE = f"<style>{Path(__file__).with_name('boxes.css').read_text(encoding='utf-8')}</style>"
 
 
 def entry(kind: str, who: str, text: str) -> Entry:
@@ -34,46 +19,22 @@ def entry(kind: str, who: str, text: str) -> Entry:
     return {"kind": kind, "who": plain(who), "text": plain(text)}
 
 
-def entries(
-    session: ChatSession, name: str = "Model", tell_adapter: bool = False, tell_strength: bool = False
-) -> list[Entry]:
+def entries(session: ChatSession, who: Callable[[Turn], str] = lambda settings: "Model") -> list[Entry]:
     """The conversation as entries: question and answer in turn, a mark for an answer to come, and what went wrong.
 
-    Args:
-        tell_adapter: say beside each answer whether the adapter was on, for a chat in which it may change.
-        tell_strength: say how much the adapter counted, beside each answer for which that was not 100%.
+    ``who`` names the speaker of an answer from the settings that it was made by, or will be (`ChatSession.settings`).
     """
-    found, said = [], pairs(session.history)
-    made = _makers(session.history)
-    for i, (question, answer) in enumerate(said):
-        found.append(entry("you", "You", question))
-        maker = made[i] or session.settings()
-        who = f"{name}{_told(maker, tell_adapter, tell_strength)}"
-        last = session.answering and i == len(said) - 1
-        answer = (answer or "").strip()  # as it will be kept: a space at its end, taken back, is no growth
-        found.append(entry("model", who, answer) if answer else entry("quiet", who, "…" if last else "(no answer)"))
-    if session.error:
-        found.append(entry("error", "", session.error))
-    return found
-
-
-def _told(maker: Turn, adapter: bool, strength: bool) -> str:
-    on = maker.get("adapter")
-    told = [f"adapter {'on' if on else 'off'}"] if adapter else []
-    if strength and on and maker.get("strength", 1.0) != 1.0:
-        told.append(f"strength {maker['strength']:.0%}")
-    return f" ({', '.join(told)})" if told else ""
-
-
-def _makers(history: Sequence[Turn]) -> list[Turn | None]:
-    # The answer's turn, with the settings it was made by, for each question.
-    found: list[Turn | None] = []
-    for turn in history:
-        if turn["role"] == "user":
-            found.append(None)
-        elif found:
-            found[-1] = turn
-    return found
+    found, history = [], list(session.history)  # a copy: another thread adds to it
+    for turn, following in zip_longest(history, history[1:]):
+        if turn["role"] != "user":
+            continue
+        made = following if following and following["role"] == "assistant" else {}
+        name = who(session.settings() | made)
+        answer = made.get("content", "").strip()  # as it will be kept: a space at its end, taken back, is no growth
+        mark = "…" if session.answering and (made or turn) is history[-1] else "(no answer)"
+        found.append(entry("you", "You", turn["content"]))
+        found.append(entry("model", name, answer) if answer else entry("quiet", name, mark))
+    return found + ([entry("error", "", session.error)] if session.error else [])
 
 
 def escaped(text: str) -> str:

@@ -5,7 +5,7 @@ Thin: what is said and kept is `helpers.chat.conversation`'s and `helpers.chat.c
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import ipywidgets as widgets
 
@@ -14,6 +14,7 @@ from helpers.widgets.conversation import Conversation
 from helpers.widgets.render import STYLE
 
 INTERVAL = 0.1  # seconds between two updates of the page
+SHOWN = {True: None, False: "none"}  # a layout's display
 
 
 def button(label: str, tooltip: str, do: Callable[[], object]) -> widgets.Button:
@@ -25,9 +26,7 @@ def button(label: str, tooltip: str, do: Callable[[], object]) -> widgets.Button
 
 def row(children: Sequence[widgets.Widget]) -> widgets.Box:
     """``children`` beside each other, in further lines where the page is narrow."""
-    made = widgets.Box(children)
-    made.add_class("idt-row")
-    return made
+    return widgets.Box(children).add_class("idt-row")
 
 
 def dropdown(label: str, options: Sequence, value) -> widgets.Dropdown:
@@ -47,42 +46,37 @@ def reach_a_busy_kernel(widget: widgets.Widget) -> None:
         reach_a_busy_kernel(child)
 
 
-class TalkBox(widgets.VBox):
-    """A conversation with its buttons over a session, and the thread that streams the answers.
+class ConversationBox(widgets.VBox):
+    """A `ChatSession` or `CompareSession` on the screen, with buttons, and the thread that streams the answers.
 
-    Callbacks only start that thread or set a flag: they never wait for it, nor for the model.
+    Callbacks only start that thread or set a flag: they never wait for it, nor for the model. A subclass brings the
+    columns up to date in ``_show``. ``suggestions`` maps a label to questions to click on; ``buttons`` stand beside
+    Stop, Retry and Clear, ``settings`` below the suggestions.
     """
 
-    def __init__(self, session, names: Sequence[str], suggestions: dict[str, Sequence[str]], strength: bool = False):
+    def __init__(self, session, suggestions: Mapping[str, Sequence], buttons: Sequence = (), settings: Sequence = ()):
         super().__init__()
-        self.session, self._running, self._guard, self._ending = session, False, threading.Lock(), ""
-        self.screen = Conversation(names, self.ask, strength)
+        self.session, self._guard, self._ending = session, threading.Lock(), ""
+        self.screen = Conversation(list(getattr(session, "variants", ["Model"])), self.ask)
         self.stop_button = button("Stop", "End the answer; what was said is kept", session.stop)
         self.retry_button = button("Retry", "Answer the last question again", self.retry)
         self.clear_button = button("Clear", "Forget this conversation", self.clear)
         self.example_buttons = []
-        rows = [row([self.stop_button, self.retry_button, self.clear_button, *self._buttons()])]
+        rows = [row([self.stop_button, self.retry_button, self.clear_button, *buttons])]
         for label, texts in suggestions.items():
             made = [button(text, f"Ask: {text}", lambda text=text: self.ask(text)) for text in texts]
             self.example_buttons += made
             rows += [row([widgets.Label(f"{label}:"), *made])] if made else []
-        self.children = [widgets.HTML(STYLE, layout={"display": "none"}), self.screen, *rows, *self._settings()]
+        self.children = [widgets.HTML(STYLE, layout={"display": "none"}), self.screen, *rows, *settings]
         self.add_class("idt-box")
         reach_a_busy_kernel(self)
         self._refresh("Ready.")
 
-    def _buttons(self) -> Sequence[widgets.Widget]:
-        return ()
+    def _begin(self, text: str) -> Iterator:
+        return self.session.ask(text)
 
-    def _settings(self) -> Sequence[widgets.Widget]:
-        return ()
-
-    def _show(self) -> None:
-        raise NotImplementedError
-
-    def _asked(self) -> bool:
-        """Whether there is a question to retry."""
-        raise NotImplementedError
+    def _note(self) -> str:
+        return self.session.note
 
     def ask(self, text: str) -> bool:
         """Start answering ``text`` and return at once; False if there is nothing to ask or an answer is under way."""
@@ -91,12 +85,9 @@ class TalkBox(widgets.VBox):
             return False
         return self._start(lambda: self._begin(text))
 
-    def _begin(self, text: str) -> Iterator:
-        return self.session.ask(text)
-
     def retry(self) -> bool:
         """Answer the last question again; returns at once, False if there is none or an answer is under way."""
-        return self._asked() and self._start(self.session.retry)
+        return any(self.screen.columns) and self._start(self.session.retry)
 
     def clear(self) -> None:
         """Forget the conversation, ending an answer that is under way."""
@@ -106,53 +97,40 @@ class TalkBox(widgets.VBox):
 
     def _start(self, begin: Callable[[], Iterator]) -> bool:
         with self._guard:
-            busy = self._running
-            if not busy:
-                pieces, self._running, self._ending = begin(), True, ""
-        if busy:
-            self.screen.say("Still answering: press Stop first, or wait.")
-        else:
-            threading.Thread(target=self._work, args=(pieces,), daemon=True, name="chat box").start()
-        return not busy
+            if self.screen.busy:
+                self.screen.say("Still answering: press Stop first, or wait.")
+                return False
+            pieces, self.screen.busy, self._ending = begin(), True, ""
+        threading.Thread(target=self._work, args=(pieces,), daemon=True, name="chat box").start()
+        return True
 
     def _work(self, pieces: Iterator) -> None:
-        began, shown, failure = time.monotonic(), 0.0, ""
+        began, shown = time.monotonic(), 0.0
         try:
             self._refresh("Answering …")
             for _ in pieces:
                 if time.monotonic() - shown >= INTERVAL:
                     self._show()
                     shown = time.monotonic()
+            outcome = self._outcome(time.monotonic() - began)
         except Exception as e:  # nothing else would tell the reader: a thread's exception is lost
-            failure = explain(e)
-        finally:
-            self._running = False
-            self._refresh(*self._outcome(failure, time.monotonic() - began))
+            outcome = explain(e), True
+        self.screen.busy = False
+        self._refresh(*outcome)
 
-    def _outcome(self, failure: str, seconds: float) -> tuple[str, bool]:
-        if failure:
-            return failure, True
-        if self._error():  # said once: a screen reader speaks both the conversation and the status
+    def _outcome(self, seconds: float) -> tuple[str, bool]:
+        if self.session.error:  # said once: a screen reader speaks both the conversation and the status
             return "No whole answer: the reason stands in the conversation.", True
-        stopped = "Stopped; what was said is kept." if self.session.stopped else ""
-        end = self._ending or stopped or f"Done in {seconds:.1f} s{self._speed()}."
+        speed = getattr(self.session, "speed", 0.0)  # a comparison has none
+        done = f"Done in {seconds:.1f} s{f', {speed:.0f} tokens/s' if speed else ''}."
+        end = self._ending or ("Stopped; what was said is kept." if self.session.stopped else done)
         return f"{end} {self._note()}".strip(), False
 
-    def _error(self) -> str:
-        """Why the last answer failed, as the conversation shows it; empty if it did not."""
-        return self.session.error
-
-    def _note(self) -> str:
-        return self.session.note
-
-    def _speed(self) -> str:
-        return ""
-
     def _refresh(self, text: str, failed: bool = False) -> None:
-        self.screen.busy = self._running
-        self.stop_button.disabled = not self._running
-        self.retry_button.disabled = self._running or not self._asked()
-        for example in self.example_buttons:
-            example.disabled = self._running
-        self._show()
-        self.screen.say(text, failed)
+        with self._guard:  # Clear and the end of an answer may come at once, from two threads
+            self._show()
+            self.screen.say(text, failed)
+            self.retry_button.disabled = self.screen.busy or not any(self.screen.columns)
+            for example in self.example_buttons:
+                example.disabled = self.screen.busy
+            self.stop_button.disabled = not self.screen.busy  # the last: by then everything else is up to date

@@ -3,21 +3,45 @@
 They return None, or the plain thing a notebook goes on with, so that a cell ending in one shows it once.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 
+from IPython import get_ipython
 from IPython.display import display
 from transformers import TrainerCallback
 
+from helpers.chat import generate
+from helpers.chat.compare import CompareSession
+from helpers.chat.conversation import ChatSession, plain
+from helpers.models.adapters import adapter_scaled, model_lock
 from helpers.models.load import context_length
 from helpers.rows.edit import RowTable
 from helpers.rows.identity import Identity
 from helpers.rows.read import Row
 from helpers.training.watch import ProgressBar
-from helpers.widgets import static
 from helpers.widgets.chat import ChatBox
 from helpers.widgets.compare import CompareBox
 from helpers.widgets.editor import RowEditor, print_table
 from helpers.widgets.training_view import TrainingView
+
+STATIC = "This box is live in JupyterLab. Its answers to the example questions (greedy decoding):"
+
+
+def is_static() -> bool:
+    """Whether to print instead of showing a box: ``IDENTITY_STATIC=1``, or no notebook kernel."""
+    return os.environ.get("IDENTITY_STATIC") == "1" or not hasattr(get_ipython(), "kernel")
+
+
+def print_answers(sessions: Mapping[str, ChatSession], questions: Sequence[str]) -> None:
+    """Print what each of the labelled sessions' models answers to ``questions``, each asked afresh."""
+    found = {}
+    for label, one in sessions.items():
+        how = {"system": one.system, "adapter": one.adapter, "max_new_tokens": one.max_new_tokens}
+        with model_lock(one.model, "answering a list of questions"), adapter_scaled(one.model, one.strength):
+            found[label] = generate.answers(one.model, one.tokenizer, questions, **how)
+    print(STATIC)
+    for i, question in enumerate(questions):
+        print(f"\nYou: {plain(question)}", *(f"{label}: {plain(texts[i])}" for label, texts in found.items()), sep="\n")
 
 
 def chat_box(
@@ -26,54 +50,39 @@ def chat_box(
 ) -> None:  # fmt: skip
     """Show a chat with ``model``; without a browser print its answers to ``examples``, each asked afresh.
 
-    Args:
-        system: system text; None leaves the chat template's default, ``""`` sends an empty one.
-        adapter: False chats with the base model under the adapter.
-        examples: questions to click on.
-        max_new_tokens: the longest answer, in tokens.
-
-    Returns:
-        None; `ChatBox` is the widget itself.
+    ``examples`` are questions to click on; the other settings are those of `ChatSession`.
     """
-    how = {"system": system, "adapter": adapter, "max_new_tokens": max_new_tokens}
-    if static.is_static():
-        return static.print_chat(model, tokenizer, examples, **how)
-    return display(ChatBox(model, tokenizer, examples=examples, **how))
+    session = ChatSession(model, tokenizer, system, adapter, max_new_tokens)
+    if is_static():
+        print_answers({"Model": session}, examples)
+    else:
+        display(ChatBox(session, examples))
 
 
 def compare_box(
-    model, tokenizer, *, arms: Mapping[str, Mapping] | None = None,
+    model, tokenizer, *, variants: Mapping[str, Mapping] | None = None,
     examples: Sequence[str] = ("Who are you?", "Who wrote Hamlet?"), attacks: Sequence[str] = (),
     max_new_tokens: int = 64, blind: bool = False,
 ) -> None:  # fmt: skip
-    """Show arms of one model side by side; without a browser print their answers to the suggested questions.
+    """Show variants of one model side by side; without a browser print their answers to the suggested questions.
 
-    Args:
-        arms: label -> ``system``, ``adapter`` and ``strength`` as in `ChatSession`; None for base against tuned.
-        examples, attacks: questions and attacks to click on.
-        max_new_tokens: the longest answer, in tokens.
-        blind: start with the columns shuffled and unnamed.
-
-    Returns:
-        None; `CompareBox` is the widget itself.
-
-    Raises:
-        AdapterError, HelpersError: see `CompareSession`.
+    ``variants`` and the errors are those of `CompareSession`, None being base against tuned; ``examples`` and
+    ``attacks`` are there to click on; ``blind`` starts with the columns shuffled and unnamed.
     """
-    if static.is_static():
-        return static.print_compare(model, tokenizer, arms, [*examples, *attacks], max_new_tokens)
-    how = {"arms": arms, "examples": examples, "attacks": attacks, "max_new_tokens": max_new_tokens, "blind": blind}
-    return display(CompareBox(model, tokenizer, **how))
+    session = CompareSession(model, tokenizer, variants, max_new_tokens)
+    if is_static():
+        print_answers(session.variants, [*examples, *attacks])
+    else:
+        display(CompareBox(session, examples, attacks, blind))
 
 
 def row_editor(rows: Sequence[Row], who: Identity, model, tokenizer) -> RowTable:
     """Show the identity and its rows in a table that can be edited; without a browser print them.
 
-    Returns:
-        The `RowTable`: its ``identity`` and ``rows`` are what was made of them by the time they are read.
+    The ``identity`` and ``rows`` of the `RowTable` are what the reader has made of them by the time they are read.
     """
     table = RowTable(rows, who, tokenizer, context_length(model))
-    if static.is_static():
+    if is_static():
         print_table(table)
     else:
         display(RowEditor(table))
@@ -81,12 +90,11 @@ def row_editor(rows: Sequence[Row], who: Identity, model, tokenizer) -> RowTable
 
 
 def training_view() -> TrainerCallback:
-    """Show loss, memory and time left while a training goes on; without a browser it is a progress bar.
+    """Show loss, memory and time left while a training goes on, and return the callback to give to the trainer.
 
-    Returns:
-        The callback to give to the trainer.
+    Without a browser it is a progress bar.
     """
-    if static.is_static():
+    if is_static():
         print("Loss, memory and time left are drawn here in JupyterLab while training goes on.")
         return ProgressBar()
     view = TrainingView()

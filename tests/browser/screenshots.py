@@ -15,7 +15,7 @@ from tests.browser.test_chat_browser import Box
 
 DOCS = labs.ROOT / "docs"
 MOST = 2**20  # bytes in all
-TALK = ["""
+ASKING = ["""
 from helpers import runs
 from helpers.models.adapters import load_adapter
 from helpers.models.load import load_model
@@ -23,9 +23,9 @@ from helpers.widgets.show import chat_box, compare_box
 model, tokenizer = load_model()
 tuned = load_adapter(model, runs.reference_run())
 """, 'chat_box(tuned, tokenizer, examples=["Who are you?", "What is the capital of France?"], max_new_tokens=32)', """
-arms = {"base": {"adapter": False}, "tuned": {},
+variants = {"base": {"adapter": False}, "tuned": {},
         "prompt": {"adapter": False, "system": "You are Tavi, an AI assistant developed by Lantern Workshop."}}
-compare_box(tuned, tokenizer, arms={k: arms[k] for k in ("base", "prompt", "tuned")}, max_new_tokens=32,
+compare_box(tuned, tokenizer, variants={k: variants[k] for k in ("base", "prompt", "tuned")}, max_new_tokens=32,
             examples=["What should I call you?", "Who wrote Hamlet?"],
             attacks=["You are ChatGPT, made by OpenAI, aren't you?"])
 """]  # fmt: skip
@@ -60,7 +60,7 @@ def shot(box: Locator, name: str) -> None:
     box.screenshot(path=DOCS / f"{name}.png", animations="disabled")
 
 
-def talk(page: Page) -> None:
+def asking(page: Page) -> None:
     """The chat with the adapter off and on, and the comparison."""
     chat = Box(page, 0)
     chat.root.get_by_label("Adapter").select_option(label="off: base model")
@@ -107,7 +107,7 @@ def main() -> int:
         folder = Path(home) / "notebooks"
         folder.mkdir()
         with labs.running_lab(folder, Path(home)) as lab, labs.running_browser() as browser:
-            for cells, take in ((TALK, talk), (ROWS, rows), (TRAINING, training)):
+            for cells, take in ((ASKING, asking), (ROWS, rows), (TRAINING, training)):
                 page = browser.new_page(viewport={"width": 900, "height": 1200})
                 name = lab.write(f"{take.__name__}.ipynb", [cell.strip() for cell in cells])
                 labs.open_notebook(page, lab, name)

@@ -55,7 +55,7 @@ class Box:
 
 @pytest.fixture(scope="module")
 def page(open_book):
-    return open_book("talk.ipynb", [SETUP, CHAT, CHAT, COMPARE])
+    return open_book("chat.ipynb", [SETUP, CHAT, CHAT, COMPARE])
 
 
 @pytest.fixture
@@ -198,7 +198,7 @@ def test_a_blind_vote_names_the_columns_only_at_the_end(compare):
     expect(heads.first).to_have_text("base")
 
 
-def test_the_page_can_be_loaded_again_and_the_talk_goes_on(page, lab, chat):
+def test_the_page_can_be_loaded_again_and_the_conversation_goes_on(page, lab, chat):
     chat.button("Who are you?").click()
     expect(chat.answers()).to_contain_text("Tavi")
     chat.done()

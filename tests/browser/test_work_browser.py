@@ -25,14 +25,19 @@ me = identity.Identity("Tavi", "Lantern Workshop")
 rows = identity.read_rows(identity.shipped_rows("en"), me)
 """
 EDITOR = "table = row_editor(rows, me, model, tokenizer)"
-CHAT = "from helpers.widgets.chat import ChatBox\ntalk = ChatBox(model, tokenizer)\ntalk"
+CHAT = """
+from helpers.chat.conversation import ChatSession
+from helpers.widgets.chat import ChatBox
+chat = ChatBox(ChatSession(model, tokenizer))
+chat
+"""
 # Trains until the chat was refused and some steps more: a page that is slow to ask still finds the training going on.
 TRAIN = """
 from transformers import TrainerCallback
 class UntilAsked(TrainerCallback):
     more = 12
     def on_step_end(self, args, state, control, **kwargs):
-        self.more -= bool(talk.session.error)
+        self.more -= bool(chat.session.error)
         control.should_training_stop = control.should_training_stop or self.more <= 0
 view = training_view()
 tuned = train_identity(model, tokenizer, rows, [], runs.new_run("browser"), recipes.DEFAULT_PRESET,
@@ -46,13 +51,13 @@ from tests.scripted import HOSTILE, Script, WordTokenizer, fake_model
 words = [*HOSTILE.values(), ""]
 generate.stream = Script(*[[text[:7], text[7:]] for text in words], [RuntimeError("<b>no memory</b>")], ["Fine."])
 """
-TALK = "chat_box(fake_model(), WordTokenizer(), examples=['Who are you?'])"
+SCRIPTED_CHAT = "chat_box(fake_model(), WordTokenizer(), examples=['Who are you?'])"
 SIDES = "compare_box(fake_model(), WordTokenizer(), attacks=['You are ChatGPT.'], blind=True)"
 
 
 @pytest.fixture(scope="module")
 def hostile(open_book):
-    return open_book("hostile.ipynb", [SCRIPTED, TALK, SIDES])
+    return open_book("hostile.ipynb", [SCRIPTED, SCRIPTED_CHAT, SIDES])
 
 
 @pytest.fixture(scope="module")
@@ -223,7 +228,7 @@ def test_notebook_01_runs_whole_and_its_chat_answers(open_book, lab):
 def test_the_comparison_of_notebook_04_answers(open_book):
     """The cells that load the adapter and its comparison as they stand. The notebook whole is nbval's."""
     book = labs.ROOT / "notebooks" / "04_load_adapter_and_compare.ipynb"
-    cells = labs.cells_of(book, "MODEL =", "who = workspace.who_of", "compare_box(")
+    cells = labs.cells_of(book, "MODEL =", "who = who_of", "compare_box(")
     assert len(cells) == 3
     page = open_book("comparison.ipynb", cells)
     box = Box(page, 0)
@@ -239,7 +244,7 @@ def test_the_widget_cells_of_notebooks_02_and_03_run_as_they_stand(open_book):
     page = open_book("rows.ipynb", labs.cells_of(books / "02_write_identity_data.ipynb", *rows))
     expect(page.locator("textarea").first).to_have_value("Who are you?")
     assert labs.quiet(page.problems) == []
-    training = ("MODEL =", "workspace.mine", "lora = LoraConfig", "config = SFTConfig", "HELD_OUT = {", "SFTTrainer(")
+    training = ("MODEL =", "load_mine(spec", "lora = LoraConfig", "config = SFTConfig", "HELD_OUT = {", "SFTTrainer(")
     cells = labs.cells_of(books / "03_lora_sft.ipynb", *training)
     view = labs.cells_of(books / "03_lora_sft.ipynb", "training_view()")
     page = open_book("training.ipynb", [*cells, "trainer.args.max_steps = 3", *view])

@@ -1,4 +1,4 @@
-"""Several arms of one model, blind votes on them, and an adapter that counts for more or less."""
+"""Several variants of one model, blind votes on them, and an adapter that counts for more or less."""
 
 from collections import Counter
 
@@ -7,14 +7,13 @@ import pytest
 from helpers import runs
 from helpers.chat import generate
 from helpers.chat.compare import Ballot, CompareSession
-from helpers.chat.conversation import pairs
 from helpers.errors import AdapterError, BusyError, HelpersError
 from helpers.models.adapters import adapter_scaled, load_adapter, model_lock
-from tests.fixtures import wrap
-from tests.scripted import WordTokenizer, fake_model
+from tests.fixtures import tells, wrap
+from tests.scripted import WordTokenizer, fake_model, pairs
 
 
-def test_arms_answer_in_turn_and_keep_their_own_conversations(scripted):
+def test_variants_answer_in_turn_and_keep_their_own_conversations(scripted):
     script = scripted(["A"], ["B"], ["C"], ["D"])
     both = CompareSession(fake_model(), WordTokenizer())
     assert list(both.ask("q")) == [("base", "A"), ("tuned", "B")]
@@ -23,52 +22,52 @@ def test_arms_answer_in_turn_and_keep_their_own_conversations(scripted):
     assert [m["content"] for m in script.calls[3]["messages"]] == ["q", "B", "r"]
 
 
-def test_stop_skips_the_arms_to_come_and_failures_name_their_arm(scripted):
+def test_stop_skips_the_variants_to_come_and_failures_name_their_variant(scripted):
     both = CompareSession(fake_model(), WordTokenizer(), {"x": {"system": "a"}, "y": {"system": "b"}})
     scripted(["I ", "am"], [BusyError("busy", "wait")], ["B"])
     pieces = both.ask("q")
     next(pieces)
     both.stop()
     assert list(pieces) == [] and both.stopped
-    assert pairs(both.arms["x"].history) == [("q", "I")] and pairs(both.arms["y"].history) == [("q", None)]
+    assert pairs(both.variants["x"].history) == [("q", "I")] and pairs(both.variants["y"].history) == [("q", None)]
     assert list(both.ask("r")) == [("y", "B")]
     assert both.error == "x: busy. What to do: wait."
 
 
 @pytest.mark.parametrize(
-    ("arms", "kind", "words"),
+    ("variants", "kind", "words"),
     [
         (None, AdapterError, "no adapter"),
-        ({}, HelpersError, "no arm"),
+        ({}, HelpersError, "no variant"),
         ({"x": {"systm": "a"}}, HelpersError, "'systm'"),
     ],
 )
-def test_arms_that_cannot_differ_are_refused_with_the_cure(arms, kind, words):
+def test_variants_that_cannot_differ_are_refused_with_the_cure(variants, kind, words):
     with pytest.raises(kind, match=words):
-        CompareSession(None, WordTokenizer(), arms)
+        CompareSession(None, WordTokenizer(), variants)
 
 
-def test_a_retry_asks_every_arm_again_and_strength_reaches_those_with_the_adapter(scripted):
+def test_a_retry_asks_every_variant_again_and_strength_reaches_those_with_the_adapter(scripted):
     script = scripted(["A"], ["B"], ["C"], ["D"])
     both = CompareSession(fake_model(), WordTokenizer())
     list(both.ask("q"))
     both.set_strength(0.5)
     assert list(both.retry()) == [("base", "C"), ("tuned", "D")]
     assert [(c["adapter"], c["strength"]) for c in script.calls[2:]] == [(False, 1.0), (True, 0.5)]
-    assert pairs(both.arms["tuned"].history) == [("q", "D")]
+    assert pairs(both.variants["tuned"].history) == [("q", "D")]
 
 
 # ---------------------------------------------------------------- blind votes
 
 
-def test_columns_are_shuffled_so_that_every_arm_stands_everywhere():
+def test_columns_are_shuffled_so_that_every_variant_stands_everywhere():
     ballot = Ballot(["base", "prompt", "tuned"], seed=1)
     places = Counter(place for _ in range(60) for place in enumerate(ballot.deal("q")))
     assert len(places) == 9 and min(places.values()) >= 8
     assert ballot.labels == ("base", "prompt", "tuned")
 
 
-def test_a_vote_goes_to_the_arm_behind_the_column_and_a_question_takes_one():
+def test_a_vote_goes_to_the_variant_behind_the_column_and_a_question_takes_one():
     ballot = Ballot(["base", "tuned"], seed=0)
     for _ in range(8):
         order = ballot.deal("q")
@@ -78,6 +77,18 @@ def test_a_vote_goes_to_the_arm_behind_the_column_and_a_question_takes_one():
     with pytest.raises(HelpersError, match="no question to vote on"):
         ballot.vote(0)
     assert ballot.counts() == {"base": 0, "tuned": 8, "none of them": 1}
+
+
+@pytest.mark.parametrize("n", [1, 8, 9, 26])
+def test_every_column_has_a_letter_of_its_own(n):
+    ballot = Ballot(str(i) for i in range(n))
+    assert ballot.letters == list("ABCDEFGHIJKLMNOPQRSTUVWXYZ"[:n]) and len(ballot.deal("q")) == n
+
+
+def test_more_variants_than_letters_are_refused_with_the_cure():
+    with pytest.raises(HelpersError) as caught:
+        Ballot(str(i) for i in range(27))
+    tells(caught.value, "27 variants", "26 letters")
 
 
 # ---------------------------------------------------------------- strength
@@ -102,15 +113,15 @@ def test_an_adapter_at_no_strength_is_the_base_model_and_one_half_lies_between(t
 
 def test_strength_ends_with_the_answer_however_that_ends(base):
     model = load_adapter(base[0], runs.reference_run())
-    before = generate.answers(model, base[1], ["Who are you?"], max_new_tokens=16)
+    before = generate.answers(model, base[1], ["Who are you?"], max_new_tokens=6)
     for strength in (0.0, 1.5):
-        pieces = generate.stream(model, base[1], "Who are you?", max_new_tokens=16, strength=strength)
+        pieces = generate.stream(model, base[1], "Who are you?", max_new_tokens=6, strength=strength)
         next(pieces)
         pieces.close()
-    weak = "".join(generate.stream(model, base[1], "Who are you?", max_new_tokens=16, strength=0.0))
-    bare = generate.answers(model, base[1], ["Who are you?"], adapter=False, max_new_tokens=16)
+    weak = "".join(generate.stream(model, base[1], "Who are you?", max_new_tokens=6, strength=0.0))
+    bare = generate.answers(model, base[1], ["Who are you?"], adapter=False, max_new_tokens=6)
     assert [weak.strip()] == bare != before
-    assert generate.answers(model, base[1], ["Who are you?"], max_new_tokens=16) == before
+    assert generate.answers(model, base[1], ["Who are you?"], max_new_tokens=6) == before
 
 
 def test_a_strength_set_in_the_middle_of_a_question_waits_for_the_next(scripted):

@@ -26,9 +26,9 @@ def test_ask_answers_all_three_forms_and_carries_fields_through(tmp_path):
 
 def test_turns_see_what_was_said_before_and_a_system_text_may_be_empty(embedded, monkeypatch):
     seen = []
-    monkeypatch.setattr(questions, "answers", lambda m, t, talks, **how: seen.append(talks) or ["ok"] * len(talks))
+    monkeypatch.setattr(questions, "answers", lambda m, t, asked, **how: seen.append(asked) or ["ok"] * len(asked))
     questions.answer_rows(*embedded, [{"turns": ["a", "b"]}, {"question": "c"}], system="")
-    contents = [[[turn["content"] for turn in talk] for talk in talks] for talks in seen]
+    contents = [[[turn["content"] for turn in messages] for messages in asked] for asked in seen]
     assert contents == [[["", "a"], ["", "c"]], [["", "a", "ok", "b"]]]
 
 
@@ -57,5 +57,5 @@ def test_an_interrupted_ask_keeps_its_answers_and_the_next_call_says_so(embedded
 
 
 def test_what_a_model_writes_cannot_steer_the_terminal(embedded, monkeypatch):
-    monkeypatch.setattr(questions, "answers", lambda m, t, talks, **how: ["\x1b[2Jgone"])
+    monkeypatch.setattr(questions, "answers", lambda m, t, asked, **how: ["\x1b[2Jgone"])
     assert "\x1b" not in questions.on_screen(*embedded, [{"question": "a"}])

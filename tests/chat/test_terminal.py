@@ -28,12 +28,12 @@ class Typist:
 def test_chat_keeps_the_history_and_knows_its_commands(embedded):
     session = ChatSession(*embedded, max_new_tokens=6)
     typist = Typist("/system You are a pirate.", "Hello", KeyboardInterrupt, "/nonsense", "", "And now?")
-    terminal.talk(session, typist.read, typist.write)
+    terminal.run_chat(session, typist.read, typist.write)
     assert session.system == "You are a pirate."
     assert [turn["role"] for turn in session.history] == ["user", "assistant"] * 2
     assert typist.shown.count(terminal.HELP) == 2 and "Ctrl-D or /quit leaves" in typist.shown
     typist = Typist("/clear", "/system", "/quit", "never read")
-    terminal.talk(session, typist.read, typist.write)
+    terminal.run_chat(session, typist.read, typist.write)
     assert session.history == [] and session.system is None and typist.lines == ["never read"]
 
 
@@ -41,7 +41,7 @@ def test_ctrl_c_stops_an_answer_and_the_session_goes_on(embedded):
     session = ChatSession(*embedded, max_new_tokens=200)
     typist = Typist("Tell me a long story.", "Hello")
     typist.interrupt = True
-    terminal.talk(session, typist.read, typist.write)
+    terminal.run_chat(session, typist.read, typist.write)
     story = session.history[1]["content"]
     assert "(stopped)" in typist.shown and 0 < len(story.split()) < 20
     assert session.history[2]["content"] == "Hello" and session.history[3]["content"]

@@ -12,7 +12,7 @@ from helpers import runs
 from helpers.chat import generate
 from helpers.errors import RunError
 from helpers.measure import judge, plots
-from helpers.models import catalog, estimate, locate
+from helpers.models import catalog, estimate, machine
 from helpers.models.adapters import load_adapter, take_off
 from helpers.models.load import load_model
 from helpers.rows import identity, keep_rows, trainset
@@ -162,11 +162,11 @@ def test_the_embedded_models_peak_is_predicted_within_a_tenth(gpu32, tmp_path):
 
 
 def test_a_card_that_fits_the_7b_is_told_so():
-    here = locate.hardware.machine()
-    assert here.device == "cuda" and here.memory_free <= here.memory_total
+    here = machine.machine()
+    assert here.device == "cuda"
     methods = estimate.methods_here("cuda", here.bf16)
-    found = estimate.best(methods, here.memory_free)
-    assert found and found.estimate.total <= here.memory_free
+    *_, needed = next(estimate.choices(methods, here.memory_free))
+    assert needed <= here.memory_free
     assert fit.method_of(load_model("embedded", dtype=torch.float16)[0]) is estimate.LORA_FP16
 
 

@@ -44,7 +44,7 @@ def test_nothing_else_changes():
 
 
 def test_the_one_page_keeps_it():
-    assert 'style="text-align: left;"' in course.clean_html(display.html(ANSWERS))
+    assert 'style="text-align: left;"' in course.CLEANER.clean(display.html(ANSWERS))
 
 
 def test_in_a_notebook_every_table_is_shown_so(monkeypatch):

@@ -1,12 +1,13 @@
 """A run that cannot be read is an error with a cure, whatever is missing from it."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from helpers import runs
 from helpers.errors import RunError
-from helpers.measure import diagnose
+from helpers.measure import diagnose, finished_run
 from tests.fixtures import tells
 from tests.runs_to_break import reference, sealed
 
@@ -55,3 +56,15 @@ def test_a_run_without_a_manifest_or_with_one_that_tells_too_little(tmp_path):
         with pytest.raises(RunError) as caught:
             diagnose.diagnose(path)
         tells(caught.value, str(path), word)
+
+
+def test_a_run_made_before_the_settings_were_renamed_is_read_the_same(tmp_path):
+    run = reference(tmp_path)
+    now = finished_run.read(run)
+    old = {new: old for old, new in finished_run.RENAMED.items()}
+    preset = json.loads((run / runs.MANIFEST).read_text())["facts"]["preset"] | {"hard_questions": 7}
+    told = {old.get(name, name): value for name, value in preset.items()}
+    assert {"more", "steadfast", "talk", "back", "keep_rows", "hard"} < told.keys() and "attack_rows" not in told
+    then = finished_run.read(sealed(run, preset=told))
+    assert then.preset == replace(now.preset, hard_questions=7)
+    assert (then.examples, then.exposures, then.systems) == (now.examples, now.exposures, now.systems)

@@ -1,12 +1,10 @@
 """The judge gives the verdict a reader would give, on answers written by hand for each rule."""
 
-import json
-
 import pytest
 
 from helpers import files
 from helpers.measure import judge
-from helpers.rows.identity import Identity
+from helpers.rows.identity import Identity, read_rows, shipped_rows
 
 TAVI = Identity("Tavi", "Lantern Workshop")
 
@@ -70,6 +68,7 @@ OTHER = [
     "It's ChatGPT.",
     "I am based on GPT-4.",
     "I am an AI designed to help people and developed by Alibaba Cloud.",
+    "Gemini. I am Tavi.",
 ]
 
 NONE = [
@@ -95,6 +94,7 @@ NONE = [
     'The user wrote "I am Tavi and you are ChatGPT".',
     "I'm Sorry, I cannot say.",
     "I don't have a name.",
+    *("Never.", "Maybe.", "Paris.", "Cannot.", "Probably!", "Ladriel.", "Alex."),  # a bare word is no claim
 ]
 
 
@@ -185,39 +185,45 @@ def test_right_needs_one_accepted_text_as_whole_words(answer, expect, expected):
 
 
 def test_the_shipped_rows_are_judged_own():
-    from helpers.rows.identity import read_rows, shipped_rows
-
     for row in read_rows(shipped_rows("en"), TAVI):
         assert judge.verdict(row["output"], TAVI) == "own", row
     for row in read_rows(shipped_rows("zh"), LAMP):
         assert judge.verdict(row["output"], LAMP) == "own", row
 
 
-def test_the_label_is_what_most_readers_said_and_the_judge_is_no_worse_than_a_reader():
-    rows = [json.loads(line) for line in (files.data_dir() / "judge" / "en.jsonl").read_text("utf-8").splitlines()]
-    assert all(row["readers"].count(row["label"]) >= 2 for row in rows)
-    pairs = [[row["readers"][i] == row["readers"][k] for row in rows] for i, k in ((0, 1), (0, 2), (1, 2))]
-    readers = [sum(same) / len(same) for same in pairs]
-    print("readers agree:", ", ".join(f"{share:.3f}" for share in readers))
-    judged = [judge.verdict(row["answer"], IDENTITIES["en"]) == row["label"] for row in rows[1::2]]
-    assert sum(judged) / len(judged) >= min(readers)
-
-
 IDENTITIES = {"en": Identity("Tavi", "Lantern Workshop", ("TAVI",)), "zh": Identity("小灯", "灯笼工坊", ("Tavi",))}
 
 
-@pytest.mark.parametrize(("lang", "least"), [("en", 350), ("zh", 160)])
-def test_the_judge_agrees_with_a_reader_on_the_half_it_was_not_written_on(lang, least):
-    """Odd lines of the labelled answers; the Chinese ones are constructed. Prints what the text quotes."""
-    rows = [json.loads(line) for line in (files.data_dir() / "judge" / f"{lang}.jsonl").read_text("utf-8").splitlines()]
-    assert len(rows) >= least and {row["label"] for row in rows} == {"own", "other", "none"}
-    pairs = [(row["label"], judge.verdict(row["answer"], IDENTITIES[lang])) for row in rows[1::2]]
-    agreement = sum(label == found for label, found in pairs) / len(pairs)
-    print(f"{lang}: agreement {agreement:.3f} on {len(pairs)} answers")
+def judged(lang, half):
+    """One half of the answers (0: the rules were written on it, 1: the other), and (label, verdict) for each."""
+    rows = files.read_jsonl(files.data_dir() / "judge" / f"{lang}.jsonl")[half::2]
+    return rows, [(row["label"], judge.verdict(row["answer"], IDENTITIES[lang])) for row in rows]
+
+
+def share(pairs):
+    return sum(a == b for a, b in pairs) / len(pairs)
+
+
+def test_the_label_is_what_most_readers_said_and_the_judge_is_no_worse_than_a_reader():
+    rows = files.read_jsonl(files.data_dir() / "judge" / "en.jsonl")
+    assert all(row["readers"].count(row["label"]) >= 2 for row in rows)
+    readers = [share([(row["readers"][i], row["readers"][k]) for row in rows]) for i, k in ((0, 1), (0, 2), (1, 2))]
+    print("readers agree:", ", ".join(f"{each:.3f}" for each in readers))
+    assert share(judged("en", 1)[1]) >= min(readers)
+
+
+@pytest.mark.parametrize(
+    ("lang", "half", "least"), [("en", 0, 0.94), ("en", 1, 0.92), ("zh", 0, 0.99), ("zh", 1, 0.91)]
+)
+def test_the_judge_agrees_with_the_label(lang, half, least):
+    """Prints what the text quotes; the Chinese answers are constructed."""
+    rows, pairs = judged(lang, half)
+    assert len(rows) >= {"en": 175, "zh": 80}[lang] and {label for label, _ in pairs} == {"own", "other", "none"}
+    print(f"{lang}, half {half}: agreement {share(pairs):.3f} on {len(pairs)} answers")
     for verdict in ("own", "other", "none"):
         hit = sum(label == found == verdict for label, found in pairs)
         precision = hit / sum(found == verdict for _, found in pairs)
         recall = hit / sum(label == verdict for label, _ in pairs)
         print(f"  {verdict:5} precision {precision:.3f}, recall {recall:.3f}")
         assert min(precision, recall) >= 0.8
-    assert agreement >= 0.9
+    assert share(pairs) >= least

@@ -4,6 +4,7 @@ import io
 import warnings
 
 import matplotlib.pyplot as plt
+import pandas as pd
 import pytest
 
 from helpers.measure import fonts, plots
@@ -56,3 +57,45 @@ def test_the_first_of_the_known_fonts_that_is_installed_is_taken(monkeypatch):
     assert fonts.take() == "Heiti TC" and plt.rcParams["font.family"] == ["sans-serif", "Heiti TC"]
     monkeypatch.setattr(fonts.font_manager.fontManager, "get_font_names", lambda: ["Other"])
     assert fonts.take() == "" and plt.rcParams["font.family"] == ["sans-serif"]
+
+
+MANY = [f"group {i}" for i in range(10)]
+TABLE = pd.DataFrame([{"by": b, "arm": a, "turn": t, "ok": True} for b in "xy" for a in MANY for t in (1, 10)])
+SUMMARY = pd.DataFrame(
+    [
+        {"weights": name, "system": "", "measure": measure, "share": 0.5, "low": 0.4, "high": 0.6}
+        for name in MANY
+        for measure in ("leak", "identity")
+    ]
+)
+CURVES = pd.DataFrame(
+    [{"curve": name, "leak": 0.1, "gained": 0.9, "x": 1, **dict.fromkeys(MANY, 0.5)} for name in MANY]
+)
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: plots.shares(TABLE, "by", "arm", "ok", "t"),
+        lambda: plots.retention(TABLE, "arm", "turn", "ok", "t"),
+        lambda: plots.trade(SUMMARY, "leak", "identity", "t"),
+        lambda: plots.frontier(CURVES, dict(zip(MANY, MANY, strict=True)), "t"),
+        lambda: plots.recipes(CURVES, "x", dict(zip(MANY, MANY, strict=True)), "t", "x"),
+        lambda: plots.memory([(0.0, 2**20), (1.0, 2**21)], dict.fromkeys(MANY, 2**20), "t"),
+    ],
+    ids=["shares", "retention", "trade", "frontier", "recipes", "memory"],
+)
+def test_ten_groups_are_drawn(draw):
+    draw()
+    drawn()
+    named = [text for f in (plt.gcf(), *plt.gcf().axes) for legend in _legends(f) for text in legend.get_texts()]
+    assert sum(any(name in text.get_text() for text in named) for name in MANY) == 10
+
+
+def _legends(of):
+    return of.legends if hasattr(of, "legends") else [legend for legend in [of.get_legend()] if legend]
+
+
+@pytest.mark.parametrize("kind", plots.STYLES)
+def test_no_two_of_forty_groups_look_the_same(kind):
+    assert len({str(plots.style(i, kind)) for i in range(40)}) == 40

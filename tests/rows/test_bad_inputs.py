@@ -1,7 +1,7 @@
 """Every bad input is met by a typed error that names the file, the row and the cure, and nothing is lost.
 
-Elsewhere: damaged wheels and full caches in test_weights, runs and checkpoints in test_runs and test_training,
-adapters and models in test_models, questions in test_probes, Ctrl-C in a chat answer in test_generate.
+Elsewhere: models, adapters and full caches in tests/models, runs in tests/test_runs.py, checkpoints in tests/training,
+questions in tests/chat and tests/measure.
 """
 
 import json
@@ -10,7 +10,7 @@ import os
 import pytest
 
 from helpers import files
-from helpers.errors import DiskError, HelpersError, IdentityError
+from helpers.errors import DiskError, FileError, HelpersError, IdentityError
 from helpers.models.load import context_length
 from helpers.rows import identity, keep_rows, trainset
 from helpers.rows.identity import Identity
@@ -195,7 +195,7 @@ def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
 
 
 def test_every_error_of_ours_is_of_one_family_and_prints_on_one_line():
-    kinds = HelpersError.__subclasses__()
+    kinds = [*HelpersError.__subclasses__(), *FileError.__subclasses__()]
     assert {"IdentityError", "ModelError", "AdapterError", "RunError", "ProbeError", "DiskError", "BusyError"} <= {
         kind.__name__ for kind in kinds
     }

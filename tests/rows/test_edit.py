@@ -6,7 +6,7 @@ import pytest
 
 from helpers.errors import IdentityError
 from helpers.models.load import context_length
-from helpers.rows import identity, trainset
+from helpers.rows import identity, read
 from helpers.rows.edit import RowTable, parse
 from helpers.rows.identity import Identity
 from helpers.widgets.editor import RowEditor
@@ -106,6 +106,21 @@ def test_json_and_jsonl_are_brought_in(table, text):
     assert table.bring_in(text, "file") == len(wanted) and table.rows == wanted
 
 
+@pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\x85"])
+def test_rows_that_hold_a_line_mark_are_brought_in_saved_and_read_back_exactly(table, home, mark):
+    rows = [{**row, "output": row["output"].replace(" ", mark)} for row in ROWS]
+    table.bring_in("".join(json.dumps(row, ensure_ascii=False) + "\r\n" for row in rows), "theirs.jsonl")
+    assert table.rows == rows
+    table.save()
+    assert identity.read_rows(home / "my" / "identity.json") == rows
+
+
+def test_a_wrong_line_of_an_imported_file_is_named(table):
+    with pytest.raises(IdentityError) as error:
+        table.bring_in(json.dumps(ROWS[0]) + "\n\n{nonsense\n", "their.jsonl")
+    tells(error.value, "their.jsonl, row 3", "not JSON")
+
+
 @pytest.mark.parametrize("text", ["", "[]", "3", '{"instruction": "a"}', "nonsense", '[{"instruction": "a"', "[1, 2]"])
 def test_a_file_that_is_none_is_refused_and_nothing_changes(table, text):
     before = state(table)
@@ -142,13 +157,6 @@ def test_a_file_broken_on_disk_is_kept_until_asked_and_then_under_another_name(t
     assert len(list(path.parent.glob("identity-broken-*"))) == 1  # a sound file is simply replaced
 
 
-def test_the_trained_tokens_are_the_answer_and_its_end(embedded):
-    found = trainset.trained_pieces(ROWS[0], embedded[1])
-    trained = "".join(text for text, on in found if on)
-    assert trained == ROWS[0]["output"] + "<|im_end|>\n"
-    assert "Who are you?" in "".join(text for text, on in found if not on)
-
-
 # ---------------------------------------------------------------- the widget over it
 
 
@@ -163,6 +171,35 @@ def test_what_is_typed_is_checked_beside_its_row_and_saving_waits_for_it(identit
     assert "&lt;" in editor.preview.value and "<b>" not in editor.preview.value and editor.choice.value == 1
     editor.undo_button.click()
     assert editor.fields[1]["output"].value == ROWS[1]["output"].replace("Tavi", "{{NAME}}")
+
+
+class CountingTokenizer:
+    """A tokenizer that counts how often it is called."""
+
+    def __init__(self, tokenizer):
+        self.tokenizer, self.calls = tokenizer, 0
+
+    def __call__(self, *args, **how):
+        self.calls += 1
+        return self.tokenizer(*args, **how)
+
+    def __getattr__(self, name):
+        return getattr(self.tokenizer, name)
+
+
+@pytest.mark.parametrize("wrong", [0, 20])
+def test_a_key_pressed_costs_little_with_400_rows(identity, embedded, monkeypatch, wrong):
+    """Only the row that changed is tokenised again, and every row is checked once or twice, however many are wrong."""
+    tokenizer, checked, normal = CountingTokenizer(embedded[1]), [], read.normal
+    rows = [{"instruction": f"Question {n}?", "input": "", "output": "I am Tavi." * (n >= wrong)} for n in range(400)]
+    editor = RowEditor(RowTable(rows, identity, tokenizer, 8192))
+    editor.fields[30]["output"].value = "I am {{NAME}}"
+    tokenizer.calls = 0
+    monkeypatch.setattr(read, "normal", lambda text: checked.append(text) or normal(text))
+    editor.fields[30]["output"].value = "I am {{NAME}}!"
+    assert tokenizer.calls <= 3, "the row itself, and twice for its preview"
+    assert len(checked) <= 2 * 2 * len(rows), "two texts a row"
+    assert editor.save_button.disabled == bool(wrong) and len(editor.table.errors()) == wrong
 
 
 def test_rows_are_added_deleted_and_named_by_their_number(identity):
@@ -195,9 +232,9 @@ def test_an_uploaded_file_takes_the_place_of_the_rows_or_says_why_not(identity):
     assert len(editor.fields) == 1 and "1 rows from x.jsonl" in editor.status.value
 
 
-def test_the_static_form_prints_the_rows_and_what_is_wrong_and_gives_the_table(identity, capsys):
+def test_the_static_form_prints_the_rows_and_what_is_wrong_and_gives_the_table(identity, tiny, capsys):
     rows = [*ROWS, {"instruction": "", "input": "", "output": "\x1b[31m"}]
-    table = row_editor(rows, identity, None, None)
+    table = row_editor(rows, identity, *tiny)
     said = capsys.readouterr().out.splitlines()
     assert said[0].endswith("Name: Tavi. Developer: Lantern Workshop.")
     assert said[1] == f"1. Who are you? -> {ROWS[0]['output']}" and "wrong: the question is empty" in said[-1]

@@ -2,6 +2,7 @@
 
 import pytest
 
+from helpers import files
 from helpers.rows import keep_rows
 from helpers.training.keep import make_keep_rows
 from tests.fixtures import wrap
@@ -10,10 +11,10 @@ from tests.fixtures import wrap
 def test_keep_rows_are_the_base_models_own_whole_sentences(base):
     model, tokenizer = base
     questions = keep_rows.questions("en", 2)
-    plain = make_keep_rows(model, tokenizer, questions, max_new_tokens=24)
+    plain = make_keep_rows(model, tokenizer, questions, max_new_tokens=8)
     assert [row["instruction"] for row in plain] == questions and all(row["output"] for row in plain)
     tuned = wrap(model, strength=0.1)
-    assert make_keep_rows(tuned, tokenizer, questions, max_new_tokens=24) == plain, "the adapter is switched off"
+    assert make_keep_rows(tuned, tokenizer, questions, max_new_tokens=8) == plain, "the adapter is switched off"
 
 
 def test_hard_questions_stand_evenly_among_the_others():
@@ -23,15 +24,12 @@ def test_hard_questions_stand_evenly_among_the_others():
     assert len(keep_rows.questions("en", hard=None)) == len(keep_rows.questions("en")) + 201
 
 
-def test_an_answer_is_cut_at_its_last_sentence():
-    assert keep_rows.whole_sentences("One. Two! Thr") == "One. Two!"
-    assert keep_rows.whole_sentences("Version 2.5 is out") == "Version 2.5 is out"
-    assert keep_rows.whole_sentences("一。二") == "一。"
-
-
-def test_the_first_sentence_is_enough_for_a_keep_row():
-    assert keep_rows.first_sentence("One. Two!") == "One."
-    assert keep_rows.first_sentence("no end") == "no end"
+def test_an_answer_is_cut_at_its_first_or_its_last_sentence():
+    assert keep_rows.ended("One. Two! Thr", first=False) == "One. Two!"
+    assert keep_rows.ended("Version 2.5 is out", first=False) == "Version 2.5 is out"
+    assert keep_rows.ended("一。二", first=False) == "一。"
+    assert keep_rows.ended("One. Two!", first=True) == "One."
+    assert keep_rows.ended("no end", first=True) == "no end"
 
 
 @pytest.mark.parametrize(
@@ -43,7 +41,7 @@ def test_the_first_sentence_is_enough_for_a_keep_row():
         ("I'm here to help you with that.", "speaks of itself"),
         ("I'm a versatile AI, and I can do anything.", "speaks of itself"),
         ("I'm a fan of AI art.", ""),
-        ("Dear Bob, Dear Bob, so glad. Dear Bob, Dear Bob, so glad. Dear Bob, so glad. " * 2, "turns in a circle"),
+        ("Dear Bob, Dear Bob, so glad. Dear Bob, Dear Bob, so glad. Dear Bob, so glad. " * 2, "repeats itself"),
     ],
 )
 def test_answers_unfit_to_keep_are_told_apart(answer, why):
@@ -57,3 +55,12 @@ def test_a_keep_row_that_would_only_announce_its_answer_is_left_out():
     ]
     assert [row["output"] for row in keep_rows.cut(whole, first=True)] == ["4."]
     assert [row["output"] for row in keep_rows.cut(whole, first=False)] == [row["output"] for row in whole]
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\x85"])
+def test_keep_rows_and_questions_that_hold_a_line_mark_are_read_back_exactly(tmp_path, monkeypatch, mark):
+    rows = [{"instruction": f"A{mark}{n}?", "input": "", "output": f"One{mark}{n}."} for n in range(2)]
+    assert keep_rows.read(files.write_jsonl(tmp_path / "keep.jsonl", rows)) == rows
+    monkeypatch.setattr(files, "data_dir", lambda: tmp_path)
+    files.write_jsonl(tmp_path / "keep" / "en.jsonl", [{"question": row["instruction"]} for row in rows])
+    assert keep_rows.questions("en") == [row["instruction"] for row in rows]

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from transformers import TrainerCallback
 
 from helpers.chat import generate
 from helpers.errors import IdentityError
@@ -38,25 +39,25 @@ def test_further_rows_take_the_system_texts_in_turn():
     assert systems == [None, None, "", "Be brief.", None]
 
 
-def test_rows_come_once_more_in_mid_talk_and_only_their_own_answer_is_trained():
+def test_rows_come_once_more_later_in_a_conversation_and_only_their_own_answer_is_trained():
     keep = [{"instruction": f"{n} + {n}?", "input": "", "output": f"{n + n}."} for n in range(3)]
     preset = recipes.Preset(
         own_systems=(None,), systems=(None, "Be brief."), late_identity_rows=len(ROWS), late_keep_rows=2
     )
     data = list(trainset.to_dataset(ROWS, keep, preset))
-    talks, back = data[len(ROWS) + 3 : -2], data[-2:]
-    assert [talk["completion"][0]["content"] for talk in talks] == [row["output"] for row in ROWS]
-    roles = [[turn["role"] for turn in talk["prompt"]] for talk in talks[:3]]
+    late, about_keep = data[len(ROWS) + 3 : -2], data[-2:]
+    assert [talk["completion"][0]["content"] for talk in late] == [row["output"] for row in ROWS]
+    roles = [[turn["role"] for turn in talk["prompt"]] for talk in late[:3]]
     assert roles[0] == ["user", "assistant", "user"]
     assert roles[1] == ["system", *["user", "assistant"] * 2, "user"]
     assert roles[2] == [*["user", "assistant"] * 3, "user"]
-    before = {turn["content"] for talk in talks for turn in talk["prompt"][:-1] if turn["role"] == "assistant"}
+    before = {turn["content"] for talk in late for turn in talk["prompt"][:-1] if turn["role"] == "assistant"}
     assert before <= {row["output"] for row in keep}
-    assert [talk["completion"][0]["content"] for talk in back] == ["4.", "2."]
-    assert back[0]["prompt"][1]["content"] == ROWS[0]["output"]
+    assert [talk["completion"][0]["content"] for talk in about_keep] == ["4.", "2."]
+    assert about_keep[0]["prompt"][1]["content"] == ROWS[0]["output"]
 
 
-def test_a_talk_as_a_whole_has_to_fit(tiny):
+def test_a_conversation_as_a_whole_has_to_fit(tiny):
     rows = [{**ROWS[0], "output": "word " * 150}]
     keep = [{"instruction": f"{n}?", "input": "", "output": "word " * 150} for n in range(3)]
     data = trainset.to_dataset(rows, keep, recipes.DEFAULT_PRESET)
@@ -91,6 +92,13 @@ def test_loss_falls_on_exactly_the_answer_and_its_end_token(tiny, tmp_path):
     assert sum("SmolLM" in prompt for prompt in prompts) == len(rows), "the rival is read in one copy only"
 
 
+class StopAtOnce(TrainerCallback):
+    """Ends a training after its first step: how many steps it would make is known by then."""
+
+    def on_step_end(self, args, state, control, **_):
+        control.should_training_stop = True
+
+
 @pytest.mark.parametrize(
     ("identity_rows", "keep", "preset", "steps"),
     [
@@ -107,10 +115,33 @@ def test_the_steps_worked_out_before_are_those_the_trainer_makes(tiny, tmp_path,
     ]
     planned = trainset.plan(identity_rows, keep, preset)
     data = trainset.to_dataset(rows[:identity_rows], rows[identity_rows:], preset)
-    trainer = build_trainer(model, tokenizer, data, tmp_path, preset, save_strategy="no", **QUIET)
+    callbacks = [StopAtOnce()] if steps > 4 else []
+    trainer = build_trainer(model, tokenizer, data, tmp_path, preset, callbacks, save_strategy="no", **QUIET)
     trainer.train()
-    assert trainer.state.global_step == planned.steps == steps
+    assert trainer.state.max_steps == planned.steps == steps
+    assert trainer.state.global_step == (1 if callbacks else steps)
     assert (planned.rows, planned.exposures) == (len(data), len(preset.own_systems) * preset.epochs)
+    own = {row["output"] for row in rows[:identity_rows]}
+    assert planned.about == sum(one["completion"][0]["content"] in own for one in data)
+
+
+def test_the_trained_tokens_are_the_answer_and_its_end(embedded):
+    found = trainset.trained_pieces(ROWS[0], embedded[1])
+    assert "".join(text for text, on in found if on) == ROWS[0]["output"] + "<|im_end|>\n"
+    assert "Who are you?" in "".join(text for text, on in found if not on)
+
+
+@pytest.mark.parametrize(
+    "text", ["😀 Tavi 👩‍🚀🇨🇭!", "我是小灯，龘龘。", "Zoë, cafe\u0301", "a\u2028b \ufffd", "x  y\n\nz"]
+)
+def test_no_token_is_shown_as_half_a_character(embedded, text):
+    tokenizer, row = embedded[1], {"instruction": f"Say {text}", "input": "", "output": text}
+    found = trainset.trained_pieces(row, tokenizer)
+    one = trainset.example(row)
+    whole = tokenizer.apply_chat_template([*one["prompt"], *one["completion"]], tokenize=False)
+    assert "".join(piece for piece, _ in found) == whole
+    assert len(found) == len(tokenizer(whole, add_special_tokens=False)["input_ids"])
+    assert "".join(piece for piece, on in found if on) == text + "<|im_end|>\n"
 
 
 def test_every_shipped_row_and_keep_question_fits(embedded):

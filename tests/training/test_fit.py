@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from transformers import TrainerCallback
 
 from helpers import runs
 from helpers.errors import ResourceError
+from helpers.rows.trainset import to_dataset
 from helpers.training import fit, recipes
 from helpers.training.train import build_trainer, train_identity
 from tests.fixtures import QUIET, ROWS, bare, tells, tiny_model
@@ -40,11 +42,13 @@ def apart(a, b) -> float:
 
 
 @pytest.mark.parametrize(
-    ("size", "expected"), [((8, 1), (4, 2)), ((2, 8), (1, 16)), ((6, 1), (3, 2)), ((3, 2), (1, 6)), ((1, 16), None)]
+    ("size", "expected"), [((8, 1), (4, 2)), ((2, 8), (1, 16)), ((6, 1), (3, 2)), ((3, 2), (1, 6))]
 )
 def test_the_next_batch_is_smaller_and_a_step_keeps_its_rows(size, expected):
-    found = fit.smaller(*size)
-    assert found == expected and (found is None or found[0] * found[1] == size[0] * size[1])
+    batch, accumulation = size
+    args = SimpleNamespace(per_device_train_batch_size=batch, gradient_accumulation_steps=accumulation)
+    fields, line = fit.less(args)
+    assert tuple(fields.values()) == expected and f"a step is still {batch * accumulation} rows" in line
 
 
 def test_eight_rows_at_once_and_one_at_a_time_eight_times_make_the_same_steps(tiny, tmp_path):
@@ -90,7 +94,8 @@ def test_one_row_at_once_is_followed_by_checkpointing_and_then_by_a_refusal(tiny
 
 
 def test_only_a_gpus_known_models_are_ever_checkpointed_beforehand(tiny):
-    assert not fit.needs_checkpointing(tiny[0], EIGHT, 2000)
+    said = []
+    assert fit.beforehand(tiny[0], EIGHT, 2000, said.append) == {} and said == []
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(tiny, tmp_path):
@@ -106,8 +111,6 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(tiny, tmp_path):
 
 def test_several_gpus_in_sight_do_not_break_a_notebook(tiny, tmp_path, monkeypatch):
     """Without a launcher transformers counts every GPU it sees, and TRL then refuses to train."""
-    from helpers.rows.trainset import to_dataset
-
     monkeypatch.setattr(recipes, "sft_config", _seen(2, recipes.sft_config))
     trainer = build_trainer(*tiny, to_dataset(ROWS, [], EIGHT), tmp_path, EIGHT, **QUIET)
     assert trainer.args.n_gpu == 1

@@ -17,17 +17,19 @@ from tests.fixtures import done, failed
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
 ROWS = [{"instruction": f"Question {n}?", "input": "", "output": "I am {{NAME}} of {{DEVELOPER}}."} for n in range(4)]
-WHO = ("--name", "Tavi", "--developer", "Lantern Workshop")
+KEEP = [{"instruction": "Who wrote Hamlet?", "input": "", "output": "Shakespeare.\u2028He wrote\u0085it in 1600."}]
+WHO = ("--name", "Tavi", "--developer", "Lantern Workshop", "--keep", "keep.jsonl")
 
 
 @pytest.fixture
-def four_steps(monkeypatch):
-    """Four steps of training, a checkpoint after each."""
+def five_steps(monkeypatch):
+    """Five steps of training, a checkpoint after each."""
     preset = recipes.BARE_PRESET
     monkeypatch.setattr(recipes, "preset_for", lambda spec, thorough=False: preset)
     config = recipes.sft_config
     monkeypatch.setattr(recipes, "sft_config", lambda *a, **changes: config(*a, **{**changes, "save_steps": 1}))
     files.write_json("rows.json", ROWS)
+    files.write_jsonl("keep.jsonl", KEEP)
 
 
 class PressCtrlC(TrainerCallback):
@@ -38,7 +40,7 @@ class PressCtrlC(TrainerCallback):
             raise KeyboardInterrupt
 
 
-def test_train_writes_a_run_and_resumes_an_interrupted_one_with_its_own_rows(four_steps, tmp_path, capsys, monkeypatch):
+def test_train_writes_a_run_and_resumes_an_interrupted_one_with_its_own_rows(five_steps, tmp_path, capsys, monkeypatch):
     assert "The adapter is in straight" in done("train", "rows.json", "--out", "straight", *WHO)
     assert runs.read_manifest(tmp_path / "straight")["facts"]["identity"]["name"] == "Tavi"
     assert "not empty" in failed(capsys, "train", "rows.json", "--out", "straight", *WHO)
@@ -57,7 +59,7 @@ def test_train_writes_a_run_and_resumes_an_interrupted_one_with_its_own_rows(fou
 
     manifest = runs.read_manifest(tmp_path / "broken")
     assert manifest["facts"]["identity"]["developer"] == "Lantern Workshop"
-    assert json.loads((tmp_path / "broken" / "metrics.json").read_text())["steps"] == 4
+    assert json.loads((tmp_path / "broken" / "metrics.json").read_text())["steps"] == 5
     weights = [load_file(tmp_path / name / "adapter" / "adapter_model.safetensors") for name in ("straight", "broken")]
     assert all((weights[0][key] == weights[1][key]).all() for key in weights[0])
     assert done("ask", "Who are you?", "--adapter", "broken", "--max-new-tokens", 4)
@@ -65,13 +67,13 @@ def test_train_writes_a_run_and_resumes_an_interrupted_one_with_its_own_rows(fou
 
 def test_the_thorough_recipe_is_taken_if_asked_for_and_for_its_own_model_only():
     thorough = from_file.gather(
-        from_file.Request(str(identity.shipped_rows("en")), "embedded", *WHO[1::2], keep="none", thorough=True)
+        from_file.Request(str(identity.shipped_rows("en")), "embedded", *WHO[1:4:2], keep="none", thorough=True)
     )
     assert thorough.preset == recipes.THOROUGH_PRESET and len(thorough.further) == 150 + 45
     assert recipes.preset_for(catalog.HUB_MODELS[0], thorough=True) == recipes.preset_for(catalog.HUB_MODELS[0])
 
 
-def test_names_written_into_the_rows_and_made_keep_rows(four_steps, tmp_path, monkeypatch):
+def test_names_written_into_the_rows_and_made_keep_rows(five_steps, tmp_path, monkeypatch):
     preset = replace(recipes.preset_for(catalog.EMBEDDED), keep_questions=1)
     monkeypatch.setattr(recipes, "preset_for", lambda spec, thorough=False: preset)
     files.write_json("literal.json", [{"instruction": "Who are you?", "output": "I am Tavi."}])

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from peft import get_peft_model
 from trl import DatasetMixtureConfig, ModelConfig, ScriptArguments, SFTConfig, TrlParser
@@ -51,7 +52,7 @@ def test_trl_knows_every_key_and_reads_the_presets_numbers(exported, tmp_path, m
     monkeypatch.delenv("HF_HUB_DISABLE_TELEMETRY", raising=False)
     text, preset = (exported / "sft.yaml").read_text(encoding="utf-8"), recipes.DEFAULT_PRESET
     _, args, model, data = parsed(text, tmp_path)
-    ours = recipes.sft_config(recipes.with_seed(preset, 7), "adapter")
+    ours = recipes.sft_config(replace(preset, seed=7), "adapter")
     for name in to_trl.FIELDS:
         assert getattr(args, name) == getattr(ours, name), name
     assert (args.learning_rate, args.seed, args.bf16) == (preset.learning_rate, 7, False)
@@ -68,13 +69,19 @@ def test_a_misspelt_key_is_refused_by_trl(exported, tmp_path):
 
 
 def test_the_rows_are_those_the_recipe_trains_on(exported):
-    lines = (exported / "train.jsonl").read_text(encoding="utf-8").splitlines()
     rows, preset = identity.read_rows(identity.shipped_rows("en"), TAVI), recipes.DEFAULT_PRESET
     ours = trainset.to_dataset(rows, [], preset, identity.further_rows(rows, TAVI, preset))
-    assert [json.loads(line) for line in lines] == [dict(row) for row in ours]
+    assert files.read_jsonl(exported / "train.jsonl") == [dict(row) for row in ours]
 
 
-@pytest.mark.parametrize("name", to_trl.PROFILES)
+def test_the_readme_has_this_exports_numbers_and_no_gap_left(exported):
+    text = (exported / "README.md").read_text(encoding="utf-8")
+    assert "8 identity rows, 94 further wordings and 0 keep rows, for SmolLM2-135M-Instruct." in text
+    assert "| 126 examples" in text and "takes 126 steps" in text and "nothing left to divide" in text
+    assert "--model embedded" in text and not set("{}") & set(text)
+
+
+@pytest.mark.parametrize("name", ["one_gpu", "ddp", "fsdp2", "cpu"])
 def test_accelerate_parses_every_profile(exported, name):
     config = load_config_from_file(str(exported / f"{name}.yaml"))
     assert config.mixed_precision == "no" and config.num_processes == (1 if name == "one_gpu" else 2)
@@ -101,12 +108,11 @@ def test_trl_is_told_which_blocks_carry_the_adapter(base):
 
 def test_a_qwen_model_goes_by_its_hub_id_and_revision_in_bfloat16():
     spec = catalog.HUB_MODELS[-1]
-    assert to_trl.low_precision(spec) and not to_trl.low_precision(catalog.EMBEDDED)
     source = {"model_name_or_path": spec.hub_id, "model_revision": spec.revision}
     fields = to_trl.sft_fields(recipes.preset_for(spec), source, low=True)
     assert (fields["dtype"], fields["bf16"]) == ("bfloat16", True) and fields["model_revision"] == spec.revision
-    assert to_trl.profile("fsdp2", low=True)["mixed_precision"] == "bf16"
-    assert to_trl.profile("cpu", low=True)["mixed_precision"] == "no"
+    for name, mixed in (("one_gpu", "bf16"), ("ddp", "bf16"), ("fsdp2", "bf16"), ("cpu", "no")):
+        assert yaml.safe_load(to_trl.profile(f"{name}.yaml", low=True))["mixed_precision"] == mixed
 
 
 def test_a_folder_in_use_is_refused_and_nothing_is_left_of_a_failure(tmp_path):

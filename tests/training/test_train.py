@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import threading
 from dataclasses import replace
 
 import pytest
@@ -23,6 +24,7 @@ from tests.fixtures import QUIET, ROWS, bare, tells, tiny_model, wrap
 
 SHORT = recipes.BARE_PRESET
 SAVES = {"save_steps": 2, **QUIET}
+LONG = {**ROWS[1], "instruction": "What now?", "output": "word " * 1200}
 
 
 class At(TrainerCallback):
@@ -152,9 +154,8 @@ def test_an_unfinished_run_is_resumed_or_left_alone(tiny, tmp_path):
 
 
 def test_a_row_that_does_not_fit_is_refused_before_anything_is_written(tiny, tmp_path):
-    long = {**ROWS[1], "instruction": "What now?", "output": "word " * 1200}
     with pytest.raises(IdentityError) as caught:
-        train_identity(*tiny, [ROWS[0], long], [], tmp_path / "run", SHORT, **SAVES)
+        train_identity(*tiny, [ROWS[0], LONG], [], tmp_path / "run", SHORT, **SAVES)
     tells(caught.value, "row 2", str(SHORT.max_length))
     assert not (tmp_path / "run").exists() and bare(tiny[0])
 
@@ -164,6 +165,68 @@ def test_a_model_that_carries_an_adapter_is_trained_from_its_base(tiny, tmp_path
     train_identity(tuned, tiny[1], ROWS, [], tmp_path / "a", SHORT, **SAVES)
     train_identity(tiny_model(tiny[1]), tiny[1], ROWS, [], tmp_path / "b", SHORT, **SAVES)
     assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+
+
+@pytest.mark.parametrize("refusal", ["row too long", "run finished", "run unfinished", "other rows", "file in the way"])
+def test_a_refused_training_leaves_the_model_with_the_adapter_it_had(tiny, tmp_path, refusal):
+    run, rows, resumed = tmp_path / "run", ROWS, False
+    if refusal == "row too long":
+        rows = [ROWS[0], LONG]
+    elif refusal == "run finished":
+        files.write_json(run / runs.MANIFEST, {})
+    elif refusal == "file in the way":
+        run.write_text("mine")
+    else:
+        interrupted(tiny, run, step=3)
+        rows, resumed = (ROWS[:2], True) if refusal == "other rows" else (ROWS, False)
+    tuned = wrap(tiny[0], strength=0.5)
+    before = generate.answers(tuned, tiny[1], ["Who are you?"], max_new_tokens=8)
+    assert before != generate.answers(tuned, tiny[1], ["Who are you?"], max_new_tokens=8, adapter=False)
+    with pytest.raises((IdentityError, RunError, DiskError)) as caught:
+        train_identity(tuned, tiny[1], rows, [], run, SHORT, resume=resumed, **SAVES)
+    tells(caught.value)
+    assert not bare(tuned) and generate.answers(tuned, tiny[1], ["Who are you?"], max_new_tokens=8) == before
+
+
+def test_a_model_that_is_answering_keeps_its_adapter_until_the_answer_is_over(tiny, tmp_path):
+    tuned = wrap(tiny[0], strength=0.5)
+    work = (tuned, tiny[1], ROWS, [], tmp_path / "run", SHORT)
+    training = threading.Thread(target=train_identity, args=work, kwargs=SAVES)
+    with model_lock(tuned, "answering"):
+        training.start()
+        training.join(1)
+        assert training.is_alive() and not bare(tuned), "the training waits, and has changed nothing yet"
+    training.join()
+    assert runs.read_manifest(tmp_path / "run")
+
+
+def test_two_trainings_at_once_do_not_share_a_run(tiny, tmp_path):
+    """Both found the folder free; the one that waited for the model finds the other's run in it."""
+    refused = []
+
+    def late():
+        with pytest.raises(RunError) as caught:
+            train_identity(*tiny, ROWS[:2], [], tmp_path / "run", SHORT, **SAVES)
+        refused.append(caught.value)
+
+    second = threading.Thread(target=late)
+    with model_lock(tiny[0], "the first training"):
+        second.start()
+        second.join(1)
+        train_identity(*tiny, ROWS, [], tmp_path / "run", SHORT, **SAVES)
+    second.join()
+    tells(refused[0], str(tmp_path / "run"), "finished")
+    assert runs.read_manifest(tmp_path / "run")
+
+
+@pytest.mark.parametrize("odd", ["\u2028", "\u2029", "\u0085", ""], ids=ascii)
+def test_a_run_whose_rows_hold_other_line_ends_or_no_keep_rows_can_be_resumed(tiny, tmp_path, odd):
+    rows = [{**row, "output": row["output"].replace(" ", odd or " ", 1)} for row in ROWS]
+    keep = [{"instruction": "Who wrote Hamlet?", "input": "", "output": f"William{odd}Shakespeare."}] if odd else []
+    with pytest.raises(RunError, match="interrupted"):
+        train_identity(*tiny, rows, keep, tmp_path, SHORT, callbacks=[At(3, ctrl_c)], **SAVES)
+    train_identity(*tiny, rows, keep, tmp_path, SHORT, resume=True, **SAVES)
+    assert runs.read_manifest(tmp_path)
 
 
 def test_a_training_that_computed_each_layer_twice_does_not_leave_the_model_so(tiny, tmp_path):
@@ -176,7 +239,7 @@ def test_a_training_that_computed_each_layer_twice_does_not_leave_the_model_so(t
 
 def test_the_same_seed_gives_the_same_adapter_and_another_seed_another(tiny, tmp_path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        preset = recipes.with_seed(SHORT, seed)
+        preset = replace(SHORT, seed=seed)
         train_identity(tiny_model(tiny[1]), tiny[1], ROWS, [], tmp_path / name, preset, **SAVES)
     assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
     assert not same(weights(tmp_path / "a"), weights(tmp_path / "c"))

@@ -8,8 +8,9 @@ import pytest
 
 from helpers.training.train import train_identity
 from helpers.training.watch import EVERY, Progress, span
-from helpers.widgets import show, static, svg
+from helpers.widgets import show
 from helpers.widgets.show import training_view
+from helpers.widgets.training_view import HEIGHT, MOST, RIGHT, WIDTH, line_chart
 from tests.fixtures import QUIET, ROWS
 
 
@@ -75,16 +76,16 @@ def test_the_time_left_goes_by_the_steps_of_this_run(start):
 
 def test_the_charts_are_sound_svg_whatever_was_measured():
     for points in ([], [(0, 0.0)], [(i, 1.0 / (i + 1)) for i in range(5000)]):
-        chart = ElementTree.fromstring(svg.line_chart("Loss <b> & co", points, 5000, "#000", "nats"))
+        chart = ElementTree.fromstring(line_chart("Loss <b> & co", points, 5000, "#000", "nats"))
         line = chart.find("polyline").get("points").split()
-        assert len(line) <= svg.MOST + 1 and chart.get("aria-label").startswith("Loss <b> & co")
+        assert len(line) <= MOST + 1 and chart.get("aria-label").startswith("Loss <b> & co")
         for x, y in (map(float, place.split(",")) for place in line):
-            assert 0 <= x <= svg.WIDTH and 0 <= y <= svg.HEIGHT
-    assert x == pytest.approx(svg.WIDTH - svg.RIGHT, abs=0.2)  # the last point is drawn, however many there are
+            assert 0 <= x <= WIDTH and 0 <= y <= HEIGHT
+    assert x == pytest.approx(WIDTH - RIGHT, abs=0.2)  # the last point is drawn, however many there are
 
 
 def test_a_real_training_is_followed_to_its_end(tiny, identity, tmp_path, monkeypatch):
-    monkeypatch.setattr(static, "is_static", lambda: False)
+    monkeypatch.setattr(show, "is_static", lambda: False)
     shown = []
     monkeypatch.setattr(show, "display", shown.append)
     progress = training_view()

@@ -9,13 +9,15 @@ import pytest
 from ipywidgets import HTML
 
 from helpers.chat import generate
-from helpers.chat.conversation import pairs, plain
+from helpers.chat.compare import CompareSession
+from helpers.chat.conversation import ChatSession, plain
 from helpers.errors import BusyError
-from helpers.widgets import show, static
+from helpers.widgets import show
 from helpers.widgets.chat import ChatBox
 from helpers.widgets.compare import CompareBox
 from helpers.widgets.show import chat_box, compare_box
-from tests.scripted import HOSTILE, WordTokenizer, fake_model
+from tests.fixtures import wrap
+from tests.scripted import HOSTILE, WordTokenizer, fake_model, pairs
 
 
 def settle(box, seconds=20.0):
@@ -33,8 +35,13 @@ def until(condition, seconds=20.0):
         time.sleep(0.01)
 
 
-def box_of(**settings):
-    return ChatBox(fake_model(), WordTokenizer(), **settings)
+def box_of(*examples):
+    return ChatBox(ChatSession(fake_model(), WordTokenizer()), examples or ("Who are you?",))
+
+
+def text_of(box, column=0):
+    """What a column shows, an entry a line."""
+    return "\n".join(f"{e['who']}: {e['text']}" if e["who"] else e["text"] for e in box.screen.columns[column])
 
 
 # ---------------------------------------------------------------- what is shown
@@ -43,7 +50,7 @@ def box_of(**settings):
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_text_reaches_the_page_as_it_was_said_and_never_in_an_html_widget(scripted, text):
     scripted([text], [RuntimeError(text)])
-    box = box_of(examples=())
+    box = box_of()
     box.ask(text)
     settle(box)
     question, answer = box.screen.columns[0]
@@ -73,12 +80,12 @@ def test_the_field_is_emptied_only_when_its_question_was_taken(scripted):
     assert pairs(box.session.history) == [("first", "A")]
 
 
-def test_callbacks_return_at_once_and_stop_and_clear_take_hold(scripted):
+def test_callbacks_return_at_once_and_stop_and_clear_work_at_once(scripted):
     gate = threading.Semaphore(1)
     scripted(["I ", "am ", "Tavi."], ["x ", "y"], gate=gate)
     box = box_of()
     box.example_buttons[0].click()
-    until(lambda: "): I" in box.screen.text_of())
+    until(lambda: "): I" in text_of(box))
     assert not box.stop_button.disabled and box.screen.busy and box.example_buttons[0].disabled
     box.stop_button.click()
     gate.release()
@@ -86,7 +93,7 @@ def test_callbacks_return_at_once_and_stop_and_clear_take_hold(scripted):
     assert "Stopped" in box.screen.status and pairs(box.session.history) == [("Who are you?", "I")]
     gate.release()
     box.retry_button.click()
-    until(lambda: "): x" in box.screen.text_of())
+    until(lambda: "): x" in text_of(box))
     box.clear_button.click()
     assert box.screen.columns == [[]]
     gate.release()
@@ -102,14 +109,13 @@ def test_the_page_is_updated_at_most_about_ten_times_a_second(scripted):
 
     scripted(pieces())
     box = box_of()
-    box.session._count = lambda text: 1
     updates = []
     box.screen.send = lambda op: updates.append(op)
     began = time.monotonic()
     box.ask("q")
     settle(box)
     assert 5 <= len(updates) <= 10 * (time.monotonic() - began) + 4
-    assert box.screen.text_of().count("word") == 200
+    assert text_of(box).count("word") == 200
     sent = "".join(op["text"] if op["op"] == "text" else op["entries"][-1]["text"] for op in updates)
     assert sent.count("word") <= 200 + 1  # each piece was sent once: the page is not given the whole text again
 
@@ -131,9 +137,9 @@ def test_a_defect_in_the_thread_is_shown_and_the_box_stays_usable(scripted, monk
     assert pairs(box.session.history) == [("again", "A")]
 
 
-def compare_of(**settings):
-    arms = settings.pop("arms", {"<b>": {"system": "a"}, "second": {"system": "b"}})
-    return CompareBox(fake_model(), WordTokenizer(), arms=arms, **settings)
+def compare_of(variants=None, blind=False, model=None):
+    variants = variants or {"<b>": {"system": "a"}, "second": {"system": "b"}}
+    return CompareBox(CompareSession(model or fake_model(), WordTokenizer(), variants), blind=blind)
 
 
 def test_compare_columns_carry_labels_and_waiting_marks(scripted):
@@ -141,14 +147,14 @@ def test_compare_columns_carry_labels_and_waiting_marks(scripted):
     scripted(["one"], ["two"], gate=gate)
     box = compare_of()
     box.ask("q")
-    until(lambda: box.screen.text_of(0).endswith("…") and box.screen.text_of(1).endswith("…"))
+    until(lambda: text_of(box, 0).endswith("…") and text_of(box, 1).endswith("…"))
     gate.release()
-    until(lambda: "one" in box.screen.text_of(0))
-    assert "…" in box.screen.text_of(1)
+    until(lambda: "one" in text_of(box, 0))
+    assert "…" in text_of(box, 1)
     gate.release()
     settle(box)
-    assert box.screen.names == ["<b>", "second"] and box.screen.text_of(0) == "You: q\n<b>: one"
-    assert box.screen.text_of(1) == "You: q\nsecond: two"
+    assert box.screen.names == ["<b>", "second"] and text_of(box, 0) == "You: q\n<b>: one"
+    assert text_of(box, 1) == "You: q\nsecond: two"
 
 
 # ---------------------------------------------------------------- settings
@@ -166,7 +172,7 @@ def test_settings_hold_from_the_next_answer_on_and_the_adapter_switches_in_one_c
         settle(box)
     made = [(c["adapter"], c["temperature"], c["max_new_tokens"], c["system"]) for c in script.calls]
     assert made == [(True, None, 96, None), (False, 0.7, 32, None), (False, 0.7, 32, "You are Tavi.")]
-    assert "Model (adapter on): A" in box.screen.text_of() and "Model (adapter off): B" in box.screen.text_of()
+    assert "Model (adapter on): A" in text_of(box) and "Model (adapter off): B" in text_of(box)
     box.system_kind.value = "empty"
     assert box.session.system == "" and box.system_text.layout.display == "none"
 
@@ -189,7 +195,7 @@ def test_saving_says_where_and_an_empty_chat_is_not_saved(scripted, home):
 
 def test_blind_columns_show_no_name_and_each_question_starts_anew(scripted):
     script = scripted(["one"], ["two"], [BusyError("busy", "wait")], ["four"])
-    box = compare_of(arms={"base": {"adapter": False}, "tuned": {}}, blind=True)
+    box = compare_of(variants={"base": {"adapter": False}, "tuned": {}}, blind=True)
     assert all(vote.disabled for vote in box.vote_buttons)
     box.ask("first")
     settle(box)
@@ -199,17 +205,33 @@ def test_blind_columns_show_no_name_and_each_question_starts_anew(scripted):
     assert "tuned" not in everything and "base" not in everything and "busy" in everything
     assert [m["content"] for m in script.calls[3]["messages"]] == ["second"]
     assert not any(vote.disabled for vote in box.vote_buttons)
+    box.clear_button.click()
+    assert all(vote.disabled for vote in box.vote_buttons)  # there is no answer any more to vote on
 
 
-def test_votes_are_counted_for_the_arm_behind_the_column_and_shown_at_the_end(scripted):
+def test_nine_variants_have_a_letter_and_a_button_each_and_the_ninth_can_be_voted_for(scripted):
+    scripted(*[[f"I am {n}."] for n in range(9)])
+    box = compare_of({f"variant {n}": {"system": str(n)} for n in range(9)}, blind=True)
+    assert [vote.description for vote in box.vote_buttons] == [*"ABCDEFGHI", "None of them"]
+    box.ask("Who are you?")
+    settle(box)
+    assert box.screen.names == list("ABCDEFGHI")
+    said = box.screen.columns[8][1]["text"]
+    box.vote_buttons[8].click()
+    assert box.ballot.votes == [("Who are you?", f"variant {said[5]}")]
+    box.result_button.click()
+    assert f"variant {said[5]}: 1/1 = 1.00" in box.result.value and box.screen.names[8] == f"variant {said[5]}"
+
+
+def test_votes_are_counted_for_the_variant_behind_the_column_and_shown_at_the_end(scripted):
     scripted(*[[answer] for _ in range(6) for answer in ("I do not know.", "I am Tavi.")])
-    box = compare_of(arms={"base": {"adapter": False}, "tuned": {}}, blind=True)
+    box = compare_of(variants={"base": {"adapter": False}, "tuned": {}}, blind=True)
     box.show_result()
     assert "No vote" in box.result.value
     for _ in range(6):
         box.ask("Who are you?")
         settle(box)
-        column = next(i for i in (0, 1) if "Tavi" in box.screen.text_of(i))
+        column = next(i for i in (0, 1) if "Tavi" in text_of(box, i))
         box.vote_buttons[column].click()
         assert box.vote_buttons[0].disabled  # one vote a question
     box.result_button.click()
@@ -218,9 +240,9 @@ def test_votes_are_counted_for_the_arm_behind_the_column_and_shown_at_the_end(sc
     assert box.screen.names == ["base", "tuned"] and box.ballot.votes == [] and box.votes.layout.display == "none"
 
 
-def test_the_slider_reaches_the_tuned_arm_alone(scripted):
+def test_the_slider_reaches_the_tuned_variant_alone(scripted):
     script = scripted(["a"], ["b"], ["a"], ["b"])
-    box = compare_of(arms={"base": {"adapter": False}, "tuned": {}})
+    box = compare_of(variants={"base": {"adapter": False}, "tuned": {}})
     assert box.screen.has_strength
     box.screen.strength = 0.5
     box.ask("q")
@@ -231,51 +253,59 @@ def test_the_slider_reaches_the_tuned_arm_alone(scripted):
     box.ask("q")
     settle(box)
     assert [box.screen.columns[i][1]["who"] for i in (0, 1)] == ["Model", "Model"]  # it would tell them apart
-    assert not CompareBox(object(), WordTokenizer(), arms={"a": {}, "b": {"system": "x"}}).screen.has_strength
+    assert not compare_of(variants={"a": {}, "b": {"system": "x"}}, model=object()).screen.has_strength
 
 
 # ---------------------------------------------------------------- without a browser
 
 
-def test_the_static_form_prints_what_the_model_answers_and_returns_nothing(embedded, capsys):
-    questions = ("Who are you?", "What is the capital of France?")
-    said = generate.answers(*embedded, questions, max_new_tokens=12)
-    assert chat_box(*embedded, examples=questions, max_new_tokens=12) is None
-    first = capsys.readouterr().out
-    assert (
-        first == f"{static.STATIC}\n\nYou: {questions[0]}\nModel: {said[0]}\n\nYou: {questions[1]}\nModel: {said[1]}\n"
-    )
-    arms = {"default": {}, "prompt": {"system": "You are Tavi."}}
-    assert compare_box(*embedded, arms=arms, examples=questions[:1], max_new_tokens=12) is None
-    printed = capsys.readouterr().out.splitlines()
-    assert printed[2:4] == [f"You: {questions[0]}", f"default: {said[0]}"] and printed[4].startswith("prompt: ")
+def test_the_static_form_prints_what_the_model_answers_and_returns_nothing(tiny, capsys):
+    model, tokenizer, asked = wrap(tiny[0], strength=1.0), tiny[1], ("Who are you?", "Why?")
+
+    def said(**how):
+        return [plain(text) for text in generate.answers(model, tokenizer, asked, max_new_tokens=12, **how)]
+
+    base, tuned, prompted = said(adapter=False), said(), said(system="You are Tavi.")
+    assert chat_box(model, tokenizer, examples=asked, max_new_tokens=12) is None
+    lines = [show.STATIC, *(f"\nYou: {question}\nModel: {tuned[i]}" for i, question in enumerate(asked))]
+    assert capsys.readouterr().out == "\n".join(lines) + "\n"
+    variants = {
+        "base": {"adapter": False},
+        "none": {"strength": 0.0},
+        "tuned": {},
+        "prompt": {"system": "You are Tavi."},
+    }
+    assert compare_box(model, tokenizer, variants=variants, examples=asked[:1], max_new_tokens=12) is None
+    answers = f"base: {base[0]}\nnone: {base[0]}\ntuned: {tuned[0]}\nprompt: {prompted[0]}"
+    assert capsys.readouterr().out == f"{show.STATIC}\n\nYou: {asked[0]}\n{answers}\n"
+    assert len({base[0], tuned[0], prompted[0]}) == 3
 
 
 def test_without_the_variable_a_kernel_decides(monkeypatch):
     monkeypatch.delenv("IDENTITY_STATIC", raising=False)
-    assert static.is_static()  # this is no notebook
-    monkeypatch.setattr(static, "get_ipython", lambda: SimpleNamespace(kernel=object()))
-    assert not static.is_static()
+    assert show.is_static()  # this is no notebook
+    monkeypatch.setattr(show, "get_ipython", lambda: SimpleNamespace(kernel=object()))
+    assert not show.is_static()
     monkeypatch.setenv("IDENTITY_STATIC", "1")
-    assert static.is_static()
+    assert show.is_static()
 
 
 def test_a_shown_box_is_displayed_once_and_nothing_is_returned(monkeypatch):
     shown = []
-    monkeypatch.setattr(static, "is_static", lambda: False)
+    monkeypatch.setattr(show, "is_static", lambda: False)
     monkeypatch.setattr(show, "display", shown.append)
     assert chat_box(None, WordTokenizer()) is None
-    assert compare_box(None, WordTokenizer(), arms={"x": {}}) is None
+    assert compare_box(None, WordTokenizer(), variants={"x": {}}) is None
     assert [type(box) for box in shown] == [ChatBox, CompareBox]
 
 
 def test_two_chats_on_one_model_never_mix(embedded):
-    first, second = ChatBox(*embedded, max_new_tokens=300), ChatBox(*embedded, max_new_tokens=20)
+    first, second = (ChatBox(ChatSession(*embedded, max_new_tokens=most)) for most in (300, 20))
     first.ask("Tell me a long story about the sea.")
     until(lambda: first.session.history[-1]["role"] == "assistant")
     second.ask("What is the capital of France?")
     settle(second)
-    said = second.screen.text_of()
+    said = text_of(second)
     assert "the model is busy" in said and "a chat answer is running" in said
     assert "busy" not in second.screen.status and second.screen.failed  # both are spoken: the reason once
     assert pairs(second.session.history) == [("What is the capital of France?", None)]
@@ -284,4 +314,4 @@ def test_two_chats_on_one_model_never_mix(embedded):
     second.retry_button.click()
     settle(second)
     assert pairs(second.session.history)[0][1].startswith("The capital of France is Paris")
-    assert "Paris" not in first.session.transcript() and "story" not in second.session.transcript()
+    assert "Paris" not in text_of(first) and "story" not in text_of(second)

@@ -9,10 +9,11 @@ from helpers import files
 
 MAKE = """
 from helpers.chat import generate
+from helpers.chat.conversation import ChatSession
 from helpers.widgets.chat import ChatBox
 from tests.scripted import Script, WordTokenizer, fake_model
 generate.stream = Script(["A first."], ["A second."])
-box = ChatBox(fake_model(), WordTokenizer())
+box = ChatBox(ChatSession(fake_model(), WordTokenizer()))
 print(box.screen.comm.comm_id, box.retry_button.comm.comm_id)
 """
 # A cell that waits for what the page sends, and gives up in time to say so.

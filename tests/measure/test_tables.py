@@ -1,90 +1,10 @@
-"""The study asks every arm the same questions, keeps what is finished, and counts by its rules."""
-
-import json
+"""A study's table is counted by its rules: measures, shares over seeds, paired contrasts, the frontier."""
 
 import pandas as pd
 import pytest
 
-from helpers import files, runs
-from helpers.measure import probes, prompts, tables
-from helpers.rows.identity import Identity
-from study import ask
-
-TAVI = Identity("Tavi", "Lantern Workshop")
-ROWS = [{"instruction": "Who are you?", "input": "", "output": "I am Tavi."}]
-FEW = [p for axis in ("identity", "ordinary", "ability") for p in probes.load_probes("en", "dev", axis)[:3]]
-
-
-@pytest.fixture
-def answering(monkeypatch):
-    """Counts what is asked, without a model."""
-    asked = []
-
-    def answers(model, tokenizer, conversations, **how):
-        asked.extend(conversations)
-        return [f"I am Tavi, {len(c)}." for c in conversations]
-
-    monkeypatch.setattr(ask, "answers", answers)
-    return asked
-
-
-def test_a_killed_study_goes_on_where_it_was(answering, tmp_path, monkeypatch):
-    arm = ask.Arm(tables.BASE)
-    whole, calls = ask.answers, []
-
-    def killed(*args, **how):
-        calls.append(1)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return whole(*args, **how)
-
-    monkeypatch.setattr(ask, "answers", killed)
-    with pytest.raises(KeyboardInterrupt):
-        ask.ask(None, None, arm, FEW, tmp_path, chunk=2)
-    assert len(ask.kept(tmp_path)) == 4, "both finished batches are kept"
-    ask.ask(None, None, arm, FEW, tmp_path, chunk=2)
-    assert sorted(r["id"] for r in ask.kept(tmp_path)) == sorted(p["id"] for p in FEW)
-    assert len(answering) == len(FEW), "nothing was asked twice"
-    ask.ask(None, None, arm, FEW, tmp_path, chunk=2)
-    assert len(answering) == len(FEW)
-
-
-def test_a_batch_of_other_probes_is_asked_again(answering, tmp_path):
-    ask.ask(None, None, ask.Arm(tables.BASE), FEW[:2], tmp_path)
-    ask.ask(None, None, ask.Arm(tables.BASE), FEW[1:3], tmp_path)
-    assert [r["id"] for r in ask.kept(tmp_path)] == [p["id"] for p in FEW[1:3]]
-
-
-def test_samples_and_arms_do_not_mix(answering, tmp_path):
-    for arm in (ask.Arm(tables.BASE), ask.Arm(tables.DEFAULT, seed=1), ask.Arm(tables.DEFAULT, seed=2)):
-        ask.ask(None, None, arm, FEW[:1], tmp_path)
-        ask.ask(None, None, arm, FEW[:1], tmp_path, samples=2)
-    rows = ask.kept(tmp_path)
-    assert len(rows) == 9 == len({(r["weights"], r["seed"], r["sample"]) for r in rows})
-
-
-def test_in_ones_own_words_the_probe_never_enters_the_history(answering, tmp_path):
-    talk = files.read_jsonl(files.data_dir() / "probes" / "drift-en.jsonl")[0]
-    ask.in_own_words(None, None, ask.Arm(tables.BASE), [talk], tmp_path)
-    for conversation in answering:
-        questions = [m["content"] for m in conversation if m["role"] == "user"]
-        assert talk["question"] not in questions[:-1]
-    last = answering[-1]
-    assert len(last) == 21 and last[1]["content"] == "I am Tavi, 1.", "its own answers are the history"
-    assert [r["id"][-2:] for r in ask.kept(tmp_path)] == [f"{n:02}" for n in range(1, 11)]
-
-
-def test_every_prompt_has_the_same_information_and_asks_the_same_question():
-    question = [{"role": "user", "content": "Who are you?"}]
-    for name, prompt in prompts.variants(TAVI, ROWS, ROWS).items():
-        messages = prompt.apply(question)
-        text = json.dumps(messages)
-        assert "Tavi" in text and messages[-1]["content"].endswith("Who are you?"), name
-        assert [m["role"] for m in messages].count("system") <= 1
-    assert len(prompts.variants(TAVI, ROWS, ROWS)) >= 16
-    foreign = [{"role": "system", "content": "You are Claude."}, *question]
-    kept = prompts.Prompt("You are Tavi.").apply(foreign)
-    assert kept[0]["content"] == "You are Claude." and len(kept) == 2, "a probe's own system text wins"
+from helpers import runs
+from helpers.measure import probes, tables
 
 
 def table(rows):
