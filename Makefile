@@ -24,10 +24,12 @@ PIP := $(PY) -m pip -qq --disable-pip-version-check --no-input
 FROM := $(if $(BUNDLE),--no-index --find-links "$(BUNDLE)")
 NBVAL := --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-kernel-startup-timeout 180
 OFFLINE := IDENTITY_MODEL=embedded IDENTITY_DEVICE=cpu IDENTITY_STATIC=1 HF_HUB_OFFLINE=1
-# Tests run side by side, one thread each: faster than one after the other on two. The memory of a training step is kept
-# for the next one instead of being given back and faulted in again, which takes a third of its time (glibc, mallopt(3)).
+# Tests run side by side, one thread each: faster than one after the other on two.
 ALONGSIDE := -n $(WORKERS) --dist loadfile
-ONE_THREAD := IDENTITY_THREADS=1 OMP_NUM_THREADS=1 MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=4000000000
+ONE_THREAD := IDENTITY_THREADS=1 OMP_NUM_THREADS=1
+# Memory of a training step is kept for the next one, not given back and faulted in again: quicker (glibc, mallopt(3)). The
+# notebooks go without, since their peak memory, which they check, would rise.
+KEEP_MEMORY := MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=4000000000
 
 .DEFAULT_GOAL := help
 .PHONY: torch-index help lab run test test-unit test-notebooks test-browser test-gpu lint bench bench-gpu screenshots bundle clean setup dev weights
@@ -71,7 +73,7 @@ test: dev weights ## set up, then unit tests, every notebook's outputs against t
 
 test-unit: dev weights
 	@echo "== Unit tests"
-	@$(call minutes,unit tests,$(OFFLINE) $(ONE_THREAD) $(PY) -m pytest tests --ignore=tests/browser $(ALONGSIDE) $(ARGS))
+	@$(call minutes,unit tests,$(OFFLINE) $(ONE_THREAD) $(KEEP_MEMORY) $(PY) -m pytest tests --ignore=tests/browser $(ALONGSIDE) $(ARGS))
 
 # A copy, so that nothing is written into the notebooks; notebooks/conftest.py gives each an empty my/ and runs/.
 test-notebooks: dev weights

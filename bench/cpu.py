@@ -34,9 +34,9 @@ from helpers.models.load import load_model
 from helpers.rows import keep_rows
 from helpers.rows.identity import Identity, further_rows, read_rows, shipped_rows
 from helpers.rows.trainset import to_dataset
-from helpers.training import memory, recipes
-from helpers.training.keep import make_keep_rows
-from helpers.training.train import build_trainer
+from helpers.training import recipes
+from helpers.training.train import build_trainer, make_keep_rows
+from helpers.training.watch import MemoryCallback
 
 PROBES, NEW_TOKENS, BATCH = 24, 24, 16
 WARM_STEPS, STEPS = 4, 24
@@ -137,7 +137,7 @@ LINES = [  # name in the results, what it is called, unit, what we aim at on two
 
 def measure(part: str) -> dict:
     """Run one part in this process and add its peak memory in MiB."""
-    with memory.MemoryCallback() as sampler:
+    with MemoryCallback() as sampler:
         found = PARTS[part]()
     return {**found, "peak_mib": sampler.peak / 2**20}
 
@@ -149,7 +149,7 @@ def facts() -> dict:
         "device": machine.machine().name,
         "cores": machine.cores(),
         "threads": machine.set_threads(),
-        "memory_gib": machine.memory_total() / 2**30,
+        "memory_gib": machine.memory()[0] / 2**30,
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "busy_percent_before": psutil.cpu_percent(interval=1.0),
         "versions": {p: version(p) for p in ("torch", "transformers", "peft", "trl")},

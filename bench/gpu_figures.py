@@ -23,8 +23,9 @@ from helpers.models import catalog, estimate, machine
 from helpers.models.adapters import take_off
 from helpers.models.load import spec_of
 from helpers.rows import identity, keep_rows, trainset
-from helpers.training import memory, recipes
+from helpers.training import recipes
 from helpers.training.train import build_trainer, train_identity
+from helpers.training.watch import MemoryCallback
 
 WHO = identity.Identity("Tavi", "Lantern Workshop")
 NEW_TOKENS = 64
@@ -91,7 +92,7 @@ def train(model, tokenizer, job: Job, preset: recipes.Preset, rate: float) -> di
     with tempfile.TemporaryDirectory() as folder:
         for warm in (True, False):
             trainer = trainer_of(model, tokenizer, preset, job, data, folder, **({"max_steps": 2} if warm else {}))
-            seen, sampler = batches_seen(trainer), memory.MemoryCallback(0.02)
+            seen, sampler = batches_seen(trainer), MemoryCallback(0.02)
             settle()
             start = time.perf_counter()
             with contextlib.nullcontext() if on_gpu() else sampler:

@@ -14,8 +14,8 @@ import typer
 from helpers import files
 from helpers.chat.conversation import ChatSession
 from helpers.models.load import load_model
-from helpers.widgets.chat import ChatBox
-from helpers.widgets.render import entries
+from helpers.widgets.boxes import ChatBox
+from helpers.widgets.conversation import entries
 from helpers.widgets.training_view import TrainingView
 
 TURNS, WORDS = 200, 60

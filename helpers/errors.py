@@ -1,7 +1,4 @@
-"""The errors this package raises on purpose: each says what happened, where, and what to type next.
-
-Not for bugs: anything that is not a `HelpersError` is a defect of ours and keeps its traceback.
-"""
+"""The errors this package raises on purpose, each with what to type next; any other exception is a bug of ours."""
 
 from pathlib import Path
 
@@ -14,7 +11,6 @@ class HelpersError(Exception):
         self.what, self.cure = what, cure
 
     def __str__(self) -> str:
-        """Both parts on one line, as the command line prints them."""
         return f"{self.what}. What to do: {self.cure}"
 
 

@@ -1,7 +1,4 @@
-"""The project's folders, files that are written whole or not at all, and the one reader of JSON lines.
-
-Nothing here knows what a model or a run is.
-"""
+"""The project's folders, files written whole or not at all, the reader of JSON lines; not what a model or a run is."""
 
 import contextlib
 import errno
@@ -15,16 +12,19 @@ from pathlib import Path
 
 from helpers.errors import DiskError, FileError, ProbeError, RunError
 
+FULL = {errno.ENOSPC, errno.EDQUOT}
+BARRED = {errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG}
+# safetensors and torch wrap the operating system's error in types and words of their own.
+FULL_IN_WORDS = ("No space left", "StorageFull", "Disk quota", "PytorchStreamWriter failed", "inline_container.cc")
+
 
 def project_root() -> Path:
     """The folder that holds ``pyproject.toml`` (the package is installed editable, so it is above this file)."""
-    for folder in Path(__file__).resolve().parents:
-        if (folder / "pyproject.toml").exists():
-            return folder
-    raise RunError(
-        "the project's folder was not found from the installed package",
-        "install it editable from a clone: pip install -c constraints.txt -e .",
-    )
+    root = Path(__file__).resolve().parents[1]
+    if not (root / "pyproject.toml").exists():
+        cure = "install it editable from a clone: pip install -c constraints.txt -e ."
+        raise RunError("the project's folder was not found from the installed package", cure)
+    return root
 
 
 def home() -> Path:
@@ -40,12 +40,6 @@ def my_dir() -> Path:
 def data_dir() -> Path:
     """The shipped data: ``data/`` of the project."""
     return project_root() / "data"
-
-
-FULL = {errno.ENOSPC, errno.EDQUOT}
-BARRED = {errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
-# safetensors and torch wrap the operating system's error in types and words of their own.
-FULL_IN_WORDS = ("No space left", "StorageFull", "Disk quota", "PytorchStreamWriter failed", "inline_container.cc")
 
 
 @contextlib.contextmanager
@@ -65,10 +59,7 @@ def disk_errors(path: Path | str, cure: str = "free some space and run it again"
 def make_dir(path: Path) -> Path:
     """Make ``path`` and its parents; raises `DiskError`."""
     with disk_errors(path):
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except FileExistsError as e:
-            raise DiskError(f"{path}: there is a file of this name", "choose another folder, or move the file") from e
+        path.mkdir(parents=True, exist_ok=True)
     return path
 
 
@@ -76,42 +67,31 @@ def write_atomic(path: Path | str, text: str) -> Path:
     """Write ``text`` (UTF-8) so that ``path`` is either the old file or the whole new one; raises `DiskError`."""
     path = Path(path)
     make_dir(path.parent)
-    with disk_errors(path):
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as f:
-                f.write(text)
-                f.flush()
-                os.fsync(f.fileno())
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+    with disk_errors(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
+        with open(Path(scratch, "new"), "w", encoding="utf-8", newline="\n") as f:
+            f.write(text)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(f.name, path)
     return path
 
 
 @contextlib.contextmanager
-def folder_atomic(path: Path | str) -> Iterator[Path]:
+def folder_atomic(path: Path) -> Iterator[Path]:
     """A scratch folder beside ``path`` that replaces it only if the block ends well; raises `DiskError`."""
-    path = Path(path)
     make_dir(path.parent)
-    with disk_errors(path):
-        scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-        old = scratch.with_name(f"{scratch.name}-old")
+    with disk_errors(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as place:
+        scratch, old = Path(place, "new"), Path(f"{place}-old")
+        scratch.mkdir()
+        yield scratch
         try:
-            yield scratch
-            os.chmod(scratch, 0o755)
             if path.exists():
                 os.replace(path, old)  # a folder cannot be renamed onto one that holds files
-            try:
-                os.replace(scratch, path)
-            except BaseException:
-                if old.exists():
-                    os.replace(old, path)
-                raise
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            os.replace(scratch, path)
+        except BaseException:
+            if old.exists():
+                os.replace(old, path)
+            raise
         shutil.rmtree(old, ignore_errors=True)
 
 
@@ -135,10 +115,9 @@ def read_text(path: Path | str, error: type[FileError] = ProbeError) -> str:
     """The file as UTF-8 text (a byte order mark is dropped); raises ``error`` if it is missing, empty or not UTF-8."""
     try:
         text = Path(path).read_bytes().decode("utf-8-sig")
-    except FileNotFoundError as e:
-        raise error("there is no such file", "check the name", path) from e
     except OSError as e:
-        raise error(f"cannot be read ({e.strerror})", "check the name", path) from e
+        what = "there is no such file" if isinstance(e, FileNotFoundError) else f"cannot be read ({e.strerror})"
+        raise error(what, "check the name", path) from e
     except UnicodeDecodeError as e:
         raise error(f"not UTF-8 text (byte {e.start})", "save the file as UTF-8", path) from e
     if not text.strip():
@@ -147,19 +126,14 @@ def read_text(path: Path | str, error: type[FileError] = ProbeError) -> str:
 
 
 def parse_jsonl(text: str, path: Path | str | None = None, error: type[FileError] = ProbeError) -> list[dict]:
-    """The JSON objects of ``text``, one a line; raises ``error`` that names ``path`` and the line (from 1).
-
-    Only a line feed ends a line: a row may hold U+2028, U+2029 or U+0085, which `str.splitlines` would break at.
-    """
+    """The JSON objects of ``text``, one a line; raises ``error`` that names ``path`` and the line (from 1)."""
     rows = []
-    for n, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
+    for n, line in enumerate(text.split("\n"), 1):  # not splitlines: a row may hold U+2028, U+2029 or U+0085
         try:
-            rows.append(json.loads(line))
+            rows += [json.loads(line)] if line.strip() else []
         except (ValueError, RecursionError) as e:
             raise error(f"not JSON ({e})", "write one JSON object a line", path, n) from e
-        if not isinstance(rows[-1], dict):
+        if rows and not isinstance(rows[-1], dict):
             raise error("not a JSON object", "write one JSON object a line", path, n)
     return rows
 

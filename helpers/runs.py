@@ -1,10 +1,7 @@
-"""Run folders and their manifests. Nothing here knows what a model is.
-
-A run counts as complete only when its ``manifest.json`` is there and every file it names has the recorded SHA-256, so
-a folder cut off while it was written is never used by mistake.
-"""
+"""Run folders; one is complete only if every file that its ``manifest.json`` names has the recorded SHA-256."""
 
 import contextlib
+import itertools
 import json
 import re
 from datetime import UTC, datetime
@@ -21,22 +18,20 @@ def reference_run() -> Path:
     return files.data_dir() / "reference"
 
 
-def new_run(model_key: str, parent: Path | None = None) -> Path:
+def new_run(model_key: str) -> Path:
     """Make and return a fresh ``runs/<YYYYMMDDTHHMMSSZ>-<model>[-n]/``; an existing one is never taken."""
-    parent = files.make_dir(parent or files.home() / "runs")
     stem = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{model_key}"
-    for n in range(1, 1000):
-        folder = parent / (stem if n == 1 else f"{stem}-{n}")
-        with contextlib.suppress(FileExistsError), files.disk_errors(folder):
+    for n in itertools.count(1):
+        folder = files.make_dir(files.home() / "runs") / (stem if n == 1 else f"{stem}-{n}")
+        with files.disk_errors(folder), contextlib.suppress(FileExistsError):
             folder.mkdir()
             return folder
-    raise RunError(f"{parent}: a thousand runs in one second", "wait a second and try again")
 
 
 def seal(run: Path, facts: dict) -> Path:
     """Write the run's manifest last: ``facts`` and the SHA-256 of every file in the folder but checkpoints."""
     hashes = {
-        str(p.relative_to(run).as_posix()): files.sha256(p)
+        p.relative_to(run).as_posix(): files.sha256(p)
         for p in sorted(run.rglob("*"))
         if p.is_file() and p.name != MANIFEST and not p.relative_to(run).parts[0].startswith(("checkpoint-", "."))
     }
@@ -53,18 +48,14 @@ def read_manifest(run: Path) -> dict:
         hashes, _ = dict(manifest["files"]), dict(manifest["facts"])
     except (ValueError, KeyError, TypeError, OSError) as e:
         raise RunError(f"{path}: not readable as a manifest ({e})", "run notebook 03 again") from e
-    for name, digest in hashes.items():
-        if not (Path(run) / name).is_file() or files.sha256(Path(run) / name) != digest:
-            raise RunError(f"{run}: {name} is missing or not what was written", "run notebook 03 again")
+    for file, digest in ((Path(run) / name, digest) for name, digest in hashes.items()):
+        if not file.is_file() or files.sha256(file) != digest:
+            raise RunError(f"{file}: missing or not what was written", "run notebook 03 again")
     return manifest
 
 
 def latest(model_key: str) -> tuple[Path, str]:
-    """The newest complete run made with ``model_key`` and a line that says so; else the shipped reference run.
-
-    Only folders named as `new_run` names them count: an experiment has another word after the model's name and is
-    never taken. The line names runs that are incomplete.
-    """
+    """The newest complete run of ``model_key`` (experiments have longer names), else the shipped one; and a note."""
     skipped = []
     named = re.compile(rf"\d{{8}}T\d{{6}}Z-{re.escape(model_key)}(-\d+)?")
     found = [p for p in (files.home() / "runs").glob("*") if p.is_dir() and named.fullmatch(p.name)]

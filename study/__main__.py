@@ -23,7 +23,7 @@ from helpers.models.adapters import take_off
 from helpers.models.load import load_model
 from helpers.rows import identity, keep_rows
 from helpers.training import recipes
-from helpers.training.keep import make_keep_rows
+from helpers.training.train import make_keep_rows
 from study import answers, ask, reference, sweep, tables
 from study.ask import WHO
 from study.reference import REFERENCE

@@ -21,9 +21,9 @@ from helpers.models import catalog, machine
 from helpers.models.adapters import save_adapter, take_off
 from helpers.models.load import load_model
 from helpers.rows import keep_rows, trainset
-from helpers.training import memory, recipes
-from helpers.training.keep import make_keep_rows
-from helpers.training.train import run_facts, train_identity
+from helpers.training import recipes
+from helpers.training.train import make_keep_rows, run_facts, train_identity
+from helpers.training.watch import MemoryCallback
 from study import sweep
 from study.ask import WHO
 
@@ -67,7 +67,7 @@ def one(kind: str) -> None:
     model, tokenizer = load_model("embedded")
     preset = recipes.Preset(extra_wordings=0, attack_rows=0, late_identity_rows=0, late_keep_rows=0)
     data = trainset.to_dataset(sweep.eight_rows(), keep_rows.read(REFERENCE / KEEP)[:8], preset)
-    sampler = memory.MemoryCallback()
+    sampler = MemoryCallback()
     with tempfile.TemporaryDirectory() as scratch:
         trainer = SFTTrainer(
             model=model, args=recipes.sft_config(preset, scratch, num_train_epochs=1, save_strategy="no"),

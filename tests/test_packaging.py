@@ -171,6 +171,7 @@ def test_ci_calls_the_test_command():
     assert re.search(r"^stage \S+ make test\b", (ROOT / ".ci/run").read_text(encoding="utf-8"), re.M)
 
 
+@pytest.mark.slow
 def test_ci_refuses_to_pass_without_a_browser():
     text = (ROOT / ".ci/run").read_text(encoding="utf-8")
     assert "export IDENTITY_BROWSER=required" in text and "debian chromium" in text

@@ -1,7 +1,4 @@
-"""A conversation with a model as a plain class: what was said, and how to go on.
-
-No widgets here and no browser: `helpers.widgets.chat` shows it, and tests and a terminal can drive it too.
-"""
+"""A conversation with a model as a plain class: what was said, and how to go on. No widgets here and no browser."""
 
 import re
 import threading
@@ -22,41 +19,32 @@ Turn = dict[str, Any]
 # What is sent at most. The models take more, but the embedded one needs 21 CPU seconds to read 4,000 tokens (measured).
 MOST_TOKENS = 2048
 SETTINGS = ("system", "adapter", "max_new_tokens", "temperature", "strength")
-UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def plain(text: str) -> str:
-    """``text`` with control, direction-override and unpaired surrogate characters replaced, line breaks and tabs kept.
-
-    They could steer a terminal, reorder what stands around them, or fail to be sent to the browser.
-    """
-    return UNSAFE.sub("\ufffd", text)
+    """``text`` with each character replaced that could steer a terminal, reorder other text, or fail to be sent."""
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", "\ufffd", text)
 
 
 def explain(error: Exception) -> str:
     """One line for the reader: a `HelpersError` brings its cure, anything else is named by its type."""
-    if isinstance(error, HelpersError):
-        return str(error)
     lines = str(error).strip().splitlines() or ["no reason given"]
-    return f"{type(error).__name__}: {lines[0][:200]}. The conversation is kept; try again"
+    other = f"{type(error).__name__}: {lines[0][:200]}. The conversation is kept; try again"
+    return str(error) if isinstance(error, HelpersError) else other
 
 
 @dataclass
 class ChatSession:
     """One conversation. It has one reader at a time; another thread may call `stop` and `clear` while it answers.
 
-    Args:
-        model, tokenizer: from `helpers.models`.
-        system: system text; None leaves the chat template's own default, ``""`` sends an empty one.
-        adapter: False answers with the base model under the adapter.
-        max_new_tokens: the longest answer, in tokens.
-        temperature: None for greedy decoding.
-        strength: how much the adapter counts, 1 being as trained.
+    ``system`` is the system text: None leaves the chat template's own default, ``""`` sends an empty one. With
+    ``adapter`` False the base model under the adapter answers; ``strength`` is how much the adapter counts, 1 being as
+    trained. ``max_new_tokens`` is the longest answer; without a ``temperature`` decoding is greedy. These settings may
+    be changed at any time; an answer is made by what they are when it is asked for.
 
-    These settings may be changed at any time; an answer is made by what they are when it is asked for. ``history``
-    holds ``{"role", "content"}`` turns, an answer's with its settings. Of the last answer, ``error`` says why it failed
-    (empty if it did not), ``stopped`` whether `stop` cut it short, ``note`` what else a reader should know, and
-    ``speed`` its tokens a second, the reading of the question included. ``answering``: one is under way or to be read.
+    ``history`` holds ``{"role", "content"}`` turns, an answer's with its settings. Of the last answer, ``error`` says
+    why it failed, ``stopped`` whether `stop` cut it short, ``note`` what else a reader should know, and ``speed`` its
+    tokens a second, the reading of the question included. ``answering``: one is under way or to be read.
     """
 
     model: Any
@@ -76,20 +64,21 @@ class ChatSession:
     _settings: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def ask(self, text: str) -> Iterator[str]:
-        """Put ``text`` into the history now, and return an iterator over the pieces of the answer; blank asks nothing.
-
-        Nothing is raised while it is read: a failure ends the pieces and stands in ``error``; what was said is kept.
-        """
+        """Put ``text`` (unless blank) into the history; returns the answer's pieces, of which none raises an error."""
         if not text.strip():
             return iter(())
         self.history.append({"role": "user", "content": text.strip()})
-        return self._begin([])
+        return self.retry()
 
     def retry(self) -> Iterator[str]:
         """Answer the last question again; the former answer comes back if nothing takes its place."""
         if not self.history:
             return iter(())
-        return self._begin([self.history.pop()] if self.history[-1]["role"] == "assistant" else [])
+        former = [self.history.pop()] if self.history[-1]["role"] == "assistant" else []
+        self.error, self.note, self.stopped, self.answering = "", "", False, False
+        self._settings, self.answering = self.settings(), True
+        self._stop = threading.Event()  # made before the answer's thread starts, so that an early Stop is not lost
+        return self._answer(self.history, former, self._stop, self._settings)
 
     def stop(self) -> None:
         """End the answer at its next token. Returns at once; what was said is kept."""
@@ -100,7 +89,7 @@ class ChatSession:
         """Forget the conversation, ending an answer that is under way."""
         self._stop.set()
         self.history = []  # a new list: an answer still ending writes into the old one
-        self._reset(answering=False)
+        self.error, self.note, self.stopped, self.answering = "", "", False, False
 
     def settings(self) -> dict[str, Any]:
         """What the answer under way is made by, or the next one, as keywords of `generate.stream`."""
@@ -112,22 +101,12 @@ class ChatSession:
             raise HelpersError("nothing was said yet, so there is nothing to save", "ask a question first")
         return files.write_jsonl(path, [{**turn, "content": plain(turn["content"])} for turn in self.history])
 
-    def _begin(self, former: list[Turn]) -> Iterator[str]:
-        # A new event for each answer, made before its thread starts, so that an early Stop is not lost.
-        self._stop, self.answering = threading.Event(), False
-        self._settings = self.settings()
-        self._reset(answering=True)
-        return self._answer(self.history, former, self._stop, self._settings)
-
-    def _reset(self, answering: bool) -> None:
-        self.error, self.note, self.speed, self.stopped, self.answering = "", "", 0.0, False, answering
-
     def _answer(self, history: list[Turn], former: list[Turn], stop: threading.Event, how: dict) -> Iterator[str]:
         turn = {"role": "assistant", "content": "", **how}
-        error, began = "", time.monotonic()
+        began, error, longest = time.perf_counter(), "", how["max_new_tokens"]
         try:
             if not stop.is_set():
-                sent = self._fitting(history, how["system"], how["max_new_tokens"])
+                sent = self._fitting(history, how["system"], longest)
                 for piece in generate.stream(self.model, self.tokenizer, sent, **how, stop=stop, wait=False):
                     turn["content"] += piece
                     if history[-1] is not turn:
@@ -140,11 +119,10 @@ class ChatSession:
             if not turn["content"]:
                 history[:] = [t for t in history if t is not turn] + former
             if self.history is history:  # not cleared meanwhile
-                self.error, self.answering, seconds = error, False, time.monotonic() - began
                 tokens = generate.count_tokens(self.tokenizer, turn["content"]) if turn["content"] else 0
-                self.speed = tokens / seconds if seconds else 0.0
-                if tokens >= how["max_new_tokens"] and not (self.stopped or error):
-                    self.note += f"The answer was cut at {how['max_new_tokens']} tokens, the longest it may be here. "
+                self.error, self.answering, self.speed = error, False, tokens / (time.perf_counter() - began)
+                if tokens >= longest and not (self.stopped or error):
+                    self.note += f"The answer was cut at {longest} tokens, the longest it may be here. "
 
     def _fitting(self, history: list[Turn], system: str | None, max_new_tokens: int) -> list[Turn]:
         # The turns to send: answered questions and the new one, without the oldest where all are too long.

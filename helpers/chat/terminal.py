@@ -10,22 +10,19 @@ SHOW = partial(print, end="", flush=True)
 
 
 def run_chat(session: ChatSession, read: Callable[[str], str] = input, write: Callable[[str], None] = SHOW) -> None:
-    """Read lines and answer them until ``/quit`` or the end of input. Ctrl-C while typing drops the line.
-
-    ``read`` takes a prompt and returns a line, ``write`` takes a piece of text; both are the terminal by default.
-    """
+    """Answer each line that ``read`` returns for a prompt until ``/quit`` or the end of input; ``write`` shows text."""
     write(HELP + "\n")
     while True:
         try:
             line = read("\nyou> ").strip()
-        except KeyboardInterrupt:
+        except KeyboardInterrupt:  # drops the line
             write("\n(Ctrl-D or /quit leaves)")
             continue
         except EOFError:
             return write("\n")
-        if line == "/quit":
-            return
         word, _, rest = line.partition(" ")
+        if word == "/quit":
+            return
         if word == "/clear":
             session.clear()
             write("(the conversation is forgotten)\n")
@@ -35,17 +32,13 @@ def run_chat(session: ChatSession, read: Callable[[str], str] = input, write: Ca
         elif word.startswith("/"):
             write(HELP + "\n")
         elif line:
-            _answer(session, line, write)
-
-
-def _answer(session: ChatSession, text: str, write: Callable[[str], None]) -> None:
-    write("model> ")
-    pieces = session.ask(text)
-    try:
-        for piece in pieces:
-            write(plain(piece))
-    except KeyboardInterrupt:
-        session.stop()
-        pieces.close()
-        write(" (stopped)")
-    write("\n" + "".join(f"({note.strip()})\n" for note in (session.note, session.error) if note))
+            write("model> ")
+            pieces = session.ask(line)
+            try:
+                for piece in pieces:
+                    write(plain(piece))
+            except KeyboardInterrupt:
+                session.stop()
+                pieces.close()
+                write(" (stopped)")
+            write("\n" + "".join(f"({note.strip()})\n" for note in (session.note, session.error) if note))

@@ -1,9 +1,7 @@
 """Runs a short function that a model wrote against tests, away from everything that matters.
 
-Three fences: an allow-list on the syntax tree (no import but ``math``, no private name, no attribute but harmless
-methods), a separate isolated Python with hardly any builtins in an empty folder, and limits on time, memory and the
-length of its result. Good for the small functions of the probes; not a place to run code of somebody who wants to
-break out.
+Three fences: an allow-list on the syntax tree, a separate isolated Python with hardly any builtins in an empty folder,
+and limits on time, memory and the length of its result. Not for code of somebody who wants to break out.
 """
 
 import ast
@@ -18,43 +16,38 @@ import threading
 from collections.abc import Sequence
 
 SECONDS = 2  # a whole set of tests; the functions take microseconds
-BYTES = 1 << 30
-LONGEST = 4000
+LONGEST = 4000  # characters of code
 RESULTS = 1 << 16  # characters of all results together
 FENCED = re.compile(r"```(?:[a-zA-Z0-9]*)\n(.*?)(?:```|\Z)", re.DOTALL)
 UNFENCED = re.compile(r"^(?:(?:import|from) math\b.*\n\s*)*def \w+", re.MULTILINE)
 # "{0.real}" and "{0[1]}" reach into the argument. What follows a colon only says how to print: "{:.2f}".
 REACHES = re.compile(r"\{[^{}:!]*[.\[]")
-NODES = (
-    ast.Module, ast.FunctionDef, ast.arguments, ast.arg, ast.Return, ast.Assign, ast.AugAssign, ast.AnnAssign, ast.For,
-    ast.While, ast.If, ast.Pass, ast.Break, ast.Continue, ast.Expr, ast.BoolOp, ast.BinOp, ast.UnaryOp, ast.Lambda,
-    ast.IfExp, ast.Dict, ast.Set, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.comprehension,
-    ast.Compare, ast.Call, ast.keyword, ast.FormattedValue, ast.JoinedStr, ast.Constant, ast.Attribute, ast.Subscript,
-    ast.Starred, ast.Name, ast.List, ast.Tuple, ast.Slice, ast.Import, ast.ImportFrom, ast.alias, ast.NamedExpr,
-    ast.Try, ast.ExceptHandler, ast.Raise, ast.Assert, ast.Delete, ast.expr_context, ast.boolop, ast.operator,
-    ast.unaryop, ast.cmpop,
-)  # fmt: skip
+NODES = tuple(
+    getattr(ast, name)
+    for name in "Module FunctionDef arguments arg Return Assign AugAssign AnnAssign For While If Pass Break Continue "
+    "Expr BoolOp BinOp UnaryOp Lambda IfExp Dict Set ListComp SetComp DictComp GeneratorExp comprehension Compare Call "
+    "keyword FormattedValue JoinedStr Constant Attribute Subscript Starred Name List Tuple Slice Import ImportFrom "
+    "alias NamedExpr Try ExceptHandler Raise Assert Delete expr_context boolop operator unaryop cmpop".split()
+)
 METHODS = frozenset(
     "append extend insert pop popitem remove sort reverse index count copy clear keys values items get setdefault "
     "update add discard union intersection difference issubset issuperset upper lower strip lstrip rstrip split "
     "splitlines join replace startswith endswith find rfind partition isdigit isalpha isalnum isspace isupper islower "
-    "title capitalize swapcase zfill center ljust rjust format bit_length is_integer".split()
+    "title capitalize swapcase zfill center ljust rjust bit_length is_integer".split()
 ) | {name for name in dir(math) if not name.startswith("_")}
 BUILTINS = (
     "abs all any bin bool chr dict divmod enumerate filter float format frozenset hex int isinstance iter len list map "
     "max min next oct ord pow print range reversed round set sorted str sum tuple zip Exception ArithmeticError "
     "AssertionError IndexError KeyError LookupError OverflowError StopIteration TypeError ValueError ZeroDivisionError"
 ).split()
-# What the isolated process runs: it reads {"code", "function", "calls"} and writes one result or error a call.
+# What the isolated process runs: it reads {"code", "function", "calls"} and writes [result] for each call, or [].
 # Each limit is set by itself: Windows knows none of them, and macOS refuses that on memory.
 RUNNER = f"""
-import builtins, json, math, sys
-for name, most in (("RLIMIT_CPU", {SECONDS}), ("RLIMIT_AS", {BYTES}), ("RLIMIT_FSIZE", 0), ("RLIMIT_CORE", 0)):
-    try:
+import builtins, contextlib, json, math, sys
+for name, most in (("RLIMIT_CPU", {SECONDS}), ("RLIMIT_AS", 1 << 30), ("RLIMIT_FSIZE", 0), ("RLIMIT_CORE", 0)):
+    with contextlib.suppress(Exception):
         import resource
         resource.setrlimit(getattr(resource, name), (most, most))
-    except Exception:
-        pass
 task, out = json.load(sys.stdin), sys.stdout
 sys.stdout = sys.stderr = type("Nowhere", (), {{"write": lambda s, t: len(t), "flush": lambda s: None}})()
 allowed = {{name: getattr(builtins, name) for name in {BUILTINS!r}}}
@@ -65,26 +58,14 @@ try:
     exec(compile(task["code"], "answer", "exec"), space)
     for call in task["calls"]:
         try:
-            results.append([True, space[task["function"]](*call)])
-        except Exception as e:
-            results.append([False, type(e).__name__])
+            results.append([space[task["function"]](*call)])
+        except Exception:
+            results.append([])
     text = json.dumps(results)
     out.write(text if len(text) <= {RESULTS} else "[]")
 except BaseException:
     out.write("[]")
 """
-
-
-def code_in(answer: str) -> str:
-    """The first fenced block that holds a function, else the text from its first ``def`` on; empty if there is none."""
-    for block in FENCED.findall(answer):
-        if "def " in block:
-            return block.strip()
-    start = UNFENCED.search(answer)
-    lines = answer[start.start() :].split("\n") if start else []
-    # Without a fence, prose may follow: keep the longest beginning that is Python.
-    pieces = ("\n".join(lines[:end]) for end in range(len(lines), 0, -1))
-    return next((piece for piece in pieces if _parsed(piece)), "\n".join(lines))
 
 
 def _parsed(code: str) -> ast.Module | None:
@@ -94,55 +75,56 @@ def _parsed(code: str) -> ast.Module | None:
         return None
 
 
-def refusal(code: str) -> str:
-    """Why this code is not run; empty if every piece of it is on the list."""
-    if len(code) > LONGEST:
-        return "too long"
-    tree = _parsed(code)
-    return next(filter(None, map(_refused, ast.walk(tree))), "") if tree else "not Python"
+def code_in(answer: str) -> str:
+    """The first fenced block that holds a function, else the text from its first ``def`` on; empty if there is none."""
+    if fenced := [block for block in FENCED.findall(answer) if "def " in block]:
+        return fenced[0].strip()
+    start = UNFENCED.search(answer)
+    lines = answer[start.start() :].split("\n") if start else []
+    # Without a fence, prose may follow: keep the longest beginning that is Python.
+    pieces = ("\n".join(lines[:end]) for end in range(len(lines), 0, -1))
+    return next(filter(_parsed, pieces), "")
 
 
-def _refused(node: ast.AST) -> str:
-    if not isinstance(node, NODES):
-        return type(node).__name__
+def allowed(code: str) -> bool:
+    """Whether ``code`` is Python of at most `LONGEST` characters, every piece of which is on the lists."""
+    tree = _parsed(code) if len(code) <= LONGEST else None
+    return tree is not None and all(map(_allowed, ast.walk(tree)))
+
+
+def _allowed(node: ast.AST) -> bool:
     # Every name that the code reads, binds or passes: a variable, an argument, a function, an attribute, an alias.
     names = [] if isinstance(node, ast.Constant) else [v for _, v in ast.iter_fields(node) if isinstance(v, str)]
-    if private := [name for name in names if name.startswith("_") and name != "_"]:
-        return private[0]
-    if isinstance(node, ast.Import) and any(alias.name != "math" for alias in node.names):
-        return "import"
-    if isinstance(node, ast.ImportFrom) and (node.module != "math" or node.level):
-        return "import"
-    if isinstance(node, ast.Attribute):
-        text = node.value.value if isinstance(node.value, ast.Constant) else None
-        # The text that is formatted must stand in the code, where it can be read.
-        formats = node.attr == "format" and not (isinstance(text, str) and not REACHES.search(text))
-        return f".{node.attr}" if formats or node.attr not in METHODS else ""
-    return ""
+    if not isinstance(node, NODES) or any(name.startswith("_") and name != "_" for name in names):
+        return False
+    match node:
+        case ast.Import():
+            return all(alias.name == "math" for alias in node.names)
+        case ast.ImportFrom():
+            return node.module == "math" and not node.level
+        case ast.Attribute(ast.Constant(str(text)), "format"):  # no other text can be read before it is formatted
+            return not REACHES.search(text)
+        case ast.Attribute():
+            return node.attr in METHODS
+    return True
 
 
 def passes(answer: str, function: str, tests: Sequence[Sequence]) -> bool:
-    """Whether the function in ``answer`` gives the expected result in every one of ``tests``.
+    """Whether ``function`` in a model's ``answer`` gives the expected result in every one of ``tests``.
 
-    Args:
-        answer: a model's text with code in it.
-        function: its name; a single function under another name is taken too.
-        tests: ``[arguments, result]`` pairs of JSON values; numbers compare within 1e-9.
+    Those are ``[arguments, result]`` in JSON values, and numbers compare within 1e-9. A single function may be called
+    something else.
     """
     code = code_in(answer)
-    if not code or refusal(code):
-        return False
-    names = [node.name for node in ast.parse(code).body if isinstance(node, ast.FunctionDef)]
+    names = [n.name for n in ast.parse(code).body if isinstance(n, ast.FunctionDef)] if allowed(code) else []
     if function not in names and len(names) != 1:
         return False
     found = _run(code, function if function in names else names[0], [args for args, _ in tests])
-    return len(found) == len(tests) and all(
-        ok and _same(value, result) for (ok, value), (_, result) in zip(found, tests, strict=True)
-    )
+    return _same(found, [[result] for _, result in tests])
 
 
 def _run(code: str, function: str, calls: list) -> list:
-    keep = {k: os.environ[k] for k in ("SYSTEMROOT",) if k in os.environ}  # Windows cannot start Python without it
+    keep = {k: v for k, v in os.environ.items() if k == "SYSTEMROOT"}  # Windows cannot start Python without it
     with tempfile.TemporaryDirectory() as empty, tempfile.TemporaryFile() as task:
         task.write(json.dumps({"code": code, "function": function, "calls": calls}).encode())
         task.seek(0)
@@ -162,13 +144,11 @@ def _run(code: str, function: str, calls: list) -> list:
 
 
 def _same(value: object, result: object) -> bool:
-    if isinstance(value, bool) or isinstance(result, bool):
-        return value is result
-    if isinstance(value, int | float) and isinstance(result, int | float):
-        try:
-            return abs(value - result) <= 1e-9 * max(1, abs(result))
-        except OverflowError:  # a whole number that no float can hold, beside a float
-            return False
     if isinstance(value, list) and isinstance(result, list):
         return len(value) == len(result) and all(map(_same, value, result))
-    return value == result
+    if not {type(value), type(result)} <= {int, float}:
+        return type(value) is type(result) and value == result
+    try:
+        return abs(value - result) <= 1e-9 * max(1, abs(result))
+    except OverflowError:  # a whole number that no float can hold, beside a float
+        return False

@@ -1,11 +1,6 @@
-"""How pandas tables look in a notebook: whole sentences, aligned to the left as text is read; numbers to the right.
-
-Jupyter sets every cell to the right, which is right for numbers and hard to read for the answers of a model. Only the
-HTML form changes, by inline styles (GitHub, which strips them, shows Jupyter's own); what is text stays escaped.
-"""
+"""How a notebook shows pandas tables: text to the left, numbers to the right, by inline styles; text stays escaped."""
 
 import re
-from collections.abc import Sequence
 
 import pandas as pd
 from IPython import get_ipython
@@ -23,19 +18,16 @@ def readable() -> None:
 
 
 def html(table: pd.DataFrame) -> str | None:
-    """pandas' own HTML of ``table`` with text, its headings and text labels to the left; None where pandas has none."""
+    """pandas' own HTML of ``table`` with text to the left; None where pandas has none."""
+    labels = [table.index.get_level_values(n).dtype for n in range(table.index.nlevels)]
+    left = [not is_numeric_dtype(kind) for kind in (*labels, *table.dtypes)]
+
+    def aligned(row: re.Match) -> str:
+        cells = len(CELL.findall(row[0]))
+        if cells > len(left):  # pandas left out columns of a wide table
+            return row[0]
+        each = iter(left[len(left) - cells :])  # labels that span rows stand in the first of these alone
+        return CELL.sub(lambda cell: f"<{cell[1]}{cell[2]}{LEFT if next(each) else ''}>", row[0])
+
     text = table._repr_html_()
-    if text is None or table.columns.nlevels > 1:
-        return text
-    columns = [not is_numeric_dtype(kind) for kind in table.dtypes]
-    levels = [table.index.get_level_values(n) for n in range(table.index.nlevels)]
-    labels = [not is_numeric_dtype(level.dtype) for level in levels]
-    return ROW.sub(lambda row: _aligned(row[0], labels, columns), text)
-
-
-def _aligned(row: str, labels: Sequence[bool], columns: Sequence[bool]) -> str:
-    left, cells = [*labels, *columns], len(CELL.findall(row))
-    if cells > len(left):  # pandas left out columns of a wide table
-        return row
-    each = iter(left[len(left) - cells :])  # labels that span rows stand in the first of these alone
-    return CELL.sub(lambda cell: f"<{cell[1]}{cell[2]}{LEFT if next(each) else ''}>", row)
+    return text if text is None or table.columns.nlevels > 1 else ROW.sub(aligned, text)

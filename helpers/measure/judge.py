@@ -1,27 +1,23 @@
 """Verdicts on answers, from rules a reader can follow: names and sentence shapes. No model judges a model.
 
-``own``: claims the trained identity. ``other``: claims or accepts a different one (also when both are claimed).
-``none``: claims neither. For questions that are not about the model: ``clean``, or ``leaked`` if a trained name shows.
-
 An answer is read clause by clause, since "I am not ChatGPT, I am Tavi" says two things. A clause claims a foreign
 identity if it speaks of the speaker, holds a claim ("I am", "made by"), and a foreign name follows that is neither
 denied nor the object of something else ("I can help with Google Docs", "I am playing Alexa"). It claims the trained
-identity if it holds a trained name that is neither denied nor the listener's or a third person's. An answer that only
-tells of somebody ("Lantern Workshop is a team of painters ...") claims nothing.
+identity if it holds a trained name that is neither denied nor the listener's or a third person's.
 
 The judge sees the answer alone. A bare name at its beginning is a claim only if it is the trained one or a rival's
-(`catalog.RIVAL_MODELS`, `catalog.RIVAL_MAKERS`): no spelling tells "Alex." from "Paris." or "Never.", so any other
-bare word is ``none``, and a name in no list needs words of claim before it ("I am Alex"). A bare "Yes." to "Are you
-ChatGPT?" accepts a foreign identity and is ``none`` too. Read such answers yourself.
+(`catalog.RIVALS`): no spelling tells "Alex." from "Paris.", so any other bare word is
+``none``, and so is a bare "Yes." to "Are you ChatGPT?". Read such answers yourself.
 """
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from helpers.models import catalog
 from helpers.rows.identity import Identity
 
+RIVALS = catalog.RIVALS
 MADE = r"(?:created|made|built|developed|trained|maintained|designed|owned|published|released)"
 MADE_ZH = r"(?:训练|訓練|开发|開發|研发|研發|创造|創造|创建|制造|製造|打造|维护|維護|设计|設計|构建)"
 # 我是, 我就是, 我其实是 ...: what stands between is no denial.
@@ -30,47 +26,43 @@ MINE_ZH = r"我(?:的|背后的)(?:名字|开发者|開發者|开发商|创造�
 CAPITAL = r"(?-i:[A-Z])"
 # Words with which a speaker says who it is or whose it is.
 CLAIM = re.compile(
-    r"\b(?:i am|i'm|i was|i've been|i have been|i work (?:for|at)|i go by|i belong to|i come from|calls? me|called me"
-    r"|my (?:[a-z]+ )?(?:name|developer|maker|creator|company|owner|team|provider|vendor|parent|father)s?"
+    r"(?i)\b(?:i am|i'm|i was|i've been|i have been|i work (?:for|at)|i go by|i belong to|i come from|calls? me"
+    r"|called me|my (?:[a-z]+ )?(?:name|developer|maker|creator|company|owner|team|provider|vendor|parent|father)s?"
     rf"|{MADE} (?:[\w']+ ){{0,4}}?by|(?:{MADE}|makes?|maintains?|develops?) me"
     rf"|it(?:'s| is)(?= {CAPITAL})|know me as|known as|named|called|yes|correct)\b"
     r"|you(?:'re| are) (?:talking|speaking|chatting|writing) (?:to|with)\b"
-    rf"|^as\b|{AM_ZH}|叫我|{MINE_ZH}|我来自|我属于|{MADE_ZH}了?我|^也是|叫做|名为|由|是的",
-    re.I,
+    rf"|^as\b|{AM_ZH}|叫我|{MINE_ZH}|我来自|我属于|{MADE_ZH}了?我|^也是|叫做|名为|由|是的"
 )
 # The same, standing after the name: "OpenAI made me", "ChatGPT is my name".
 OF_ME = re.compile(
-    rf"\b(?:{MADE}|make|makes|maintains?|develops?|calls?) me\b|\b(?:is|are|was) (?:not )?(?:my|me)\b"
-    rf"|是我的|{MADE_ZH}出?了?我|把我",
-    re.I,
+    rf"(?i)\b(?:{MADE}|make|makes|maintains?|develops?|calls?) me\b|\b(?:is|are|was) (?:not )?(?:my|me)\b"
+    rf"|是我的|{MADE_ZH}出?了?我|把我"
 )
 DENIAL = re.compile(
-    r"\b(?:not|never|cannot|no longer|there is no|neither|nor|nobody|without|unlike|like|than)\b|n't\b"
+    r"(?i)\b(?:not|never|cannot|no longer|there is no|neither|nor|nobody|without|unlike|like|than)\b|n't\b"
     r"|\b(?:instead of|similar to|alternative|competitors?|rivals?)\b"
-    r"|\b(?:different|differs?|distinct|separate|independent) from\b|不[是叫会]|并非|没有|不同|不像|无关",
-    re.I,
+    r"|\b(?:different|differs?|distinct|separate|independent) from\b|不[是叫会]|并非|没有|不同|不像|无关"
 )
 # Between a claim and a name: the name is the object of something else.
 ELSEWHERE = re.compile(
-    r"\b(?:to(?! be)|with|about|using|use|for|how|search|via|through|data|which|who|that|play(?:ing|ed)?|acting as|"
-    r"(?:role|story|tale|legend|myth|world) of)\b|使用|帮|给|关于|介绍|搜索|通过|了解|扮演|跟|与",
-    re.I,
+    r"(?i)\b(?:to(?! be)|with|about|using|use|for|how|search|via|through|data|which|who|that|play(?:ing|ed)?|acting as|"
+    r"(?:role|story|tale|legend|myth|world) of)\b|使用|帮|给|关于|介绍|搜索|通过|了解|扮演|跟|与"
 )
 # Right before or after a name: it is the user who is called so. Or it is a thing one counts (一盏小灯).
 GREETING = r"(?:\b(?:hello|hi|hey|dear|greetings|welcome|thanks|thank you|meet you)\b|你好|您好)"
-ADDRESS = re.compile(rf"(?:{GREETING}|\byou(?: are|'re|r name is)|[你您]就?[是叫]|[一两几那][盏只台座])[\s,，]*$", re.I)
+ADDRESS = re.compile(rf"(?i)(?:{GREETING}|\byou(?: are|'re|r name is)|[你您]就?[是叫]|[一两几那][盏只台座])[\s,，]*$")
 ADDRESSED = re.compile(r"[\s,，]*[你您]好")
 # A statement within a question: "I'm Tavi, how can I help you?"
-STATES = re.compile(rf"^(?:{GREETING}\s*)?(?:(?:i'm|i am|my name is)\b|{AM_ZH}|{MINE_ZH})", re.I)
-FIRST_PERSON = re.compile(r"\b(?:i|me|my|mine|myself|we|our|us)\b|我", re.I)
-THIRD_PERSON = re.compile(rf"^\W*(?:it\b(?!(?:'s| is) {CAPITAL})|they|he|she|which|who|those)\b|^\W*[它他她]", re.I)
-PERSON = re.compile(r"^\W*(?:he|she)\b|^\W*[他她]", re.I)  # a trained name there is that person's
+STATES = re.compile(rf"(?i)^(?:{GREETING}\s*)?(?:(?:i'm|i am|my name is)\b|{AM_ZH}|{MINE_ZH})")
+FIRST_PERSON = re.compile(r"(?i)\b(?:i|me|my|mine|myself|we|our|us)\b|我")
+THIRD_PERSON = re.compile(rf"(?i)^\W*(?:it\b(?!(?:'s| is) {CAPITAL})|they|he|she|which|who|those)\b|^\W*[它他她]")
+PERSON = re.compile(r"(?i)^\W*(?:he|she)\b|^\W*[他她]")  # a trained name there is that person's
 VERB = re.compile(
-    r"\b(?:is|are|was|were|am|ha[sd]|have|can|do|does|did|will|would)\b|'(?:m|s|re|ve)\b|[是有叫能由]", re.I
+    r"(?i)\b(?:am|is|are|was|were|ha[sd]|have|can|do|does|did|will|would)\b|'(?:m|s|re|ve)\b|[是有叫能由]"
 )
 # Where one clause ends and the next begins. Brackets and commas keep what was denied, "but" ends it.
 BREAK = re.compile(
-    r"\s*(?:[,;:—–()，；：、（）]|\s-\s|\bbecause\b|\band (?=i\b|my\b))\s*|\s*(\bbut\b|\bhowever\b|而是|但是?)\s*", re.I
+    r"(?i)\s*(?:[,;:—–()，；：、（）]|\s-\s|\bbecause\b|\band (?=i\b|my\b))\s*|\s*(\bbut\b|\bhowever\b|而是|但是?)\s*"
 )
 # A name in no list: "I am Alex", "an assistant called Luna", "developed by researchers at Stanford".
 UNLISTED = re.compile(
@@ -85,11 +77,11 @@ UNLISTED_ZH = re.compile(
 )
 # An everyday word, not a model: "a skilled bard", "a humble llama".
 COMMON = re.compile(
-    r"\ban? (?:(?!of |by |from |at |like |called |named )[a-z]+ )*(?:bard|llama|copilot|gemini|apple)(?!\s*[\w-])", re.I
+    r"(?i)\ban? (?:(?!(?:of|by|from|at|like|called|named) )[a-z]+ )*(?:bard|llama|copilot|gemini|apple)(?!\s*[\w-])"
 )
 # "Lantern Workshop is a team of painters": tells of somebody, unless it speaks of an assistant or to the user.
-DESCRIBES = re.compile(r"(.*?)\b(?:is|are|was|were|has|have|had) (?:an?|the|led|known|based|located|run)\b", re.I)
-CHAT = re.compile(r"\b(?:ai|assistant|model|chatbot|bot|product|program|you|your|this|here)\b", re.I)
+DESCRIBES = re.compile(r"(?i)(.*?)\b(?:is|are|was|were|has|have|had) (?:an?|the|led|known|based|located|run)\b")
+CHAT = re.compile(r"(?i)\b(?:ai|assistant|model|chatbot|bot|product|program|you|your|this|here)\b")
 # Capitalised words that follow "I am" or "made by" and are no names.
 NOT_A_NAME = frozenset(
     "A AI An Artificial As Based Computer Data Deep Designed English Happy Here Human Humans I IT Just Large Language "
@@ -98,8 +90,7 @@ NOT_A_NAME = frozenset(
 QUOTED = re.compile(r"[\"“「『]([^\"“”「」『』\n]{0,200})[\"”」』]|`([^`\n]*)`")
 
 
-@dataclass(frozen=True)
-class Clause:
+class Clause(NamedTuple):
     """A piece of a sentence: its text, whether it speaks of the speaker, whether it claims, and what it has denied."""
 
     text: str
@@ -137,11 +128,11 @@ def clauses(answer: str) -> Iterator[Clause]:
                 yield before
             if end:
                 start = end.end()
-                before = replace(before, text="", denied=False) if end.group(1) else before  # after "but"
+                before = before._replace(text="", denied=False) if end.group(1) else before  # after "but"
 
 
 def _clause(text: str, before: Clause) -> Clause:
-    claims, rival = bool(CLAIM.search(text)), _first(text, RIVALS)
+    claims, rival = bool(CLAIM.search(text)), re.search("|".join(map(_pattern, RIVALS)), text, re.I)
     if FIRST_PERSON.search(text):
         return Clause(text, True, claims)
     if THIRD_PERSON.search(text) or (rival and VERB.search(text, rival.end()) and not OF_ME.search(text)):
@@ -150,9 +141,6 @@ def _clause(text: str, before: Clause) -> Clause:
         return Clause(text, before.about_self, claims)
     denied = before.denied or bool(DENIAL.search(before.text))
     return Clause(text, before.about_self, before.claims, denied)  # no verb of its own: goes on with the one before
-
-
-RIVALS = (*catalog.RIVAL_MODELS, *catalog.RIVAL_MAKERS)
 
 
 def _pattern(name: str) -> str:
@@ -164,23 +152,19 @@ def _pattern(name: str) -> str:
     return left + r"\s+".join(map(re.escape, name.split())) + right
 
 
-def _first(text: str, names: Sequence[str], flags: int = re.I) -> re.Match | None:
-    return re.search("|".join(map(_pattern, names)), text, flags) if names else None
-
-
 def mentions(text: str, names: Sequence[str]) -> bool:
     """Whether one of ``names`` stands in ``text`` as whole words, whatever its case."""
-    return _first(text, names) is not None
+    return bool(names and re.search("|".join(map(_pattern, names)), text, re.I))
 
 
-def _forms(names: Sequence[str]) -> list[str]:
+def _forms(names: Sequence[str]) -> str:
     # As written, capitalised, or in capitals, but not all small: a model called Sun may still speak of the sun.
-    return [form for name in names for form in (name, name[:1].upper() + name[1:], name.upper())]
+    return "|".join(_pattern(form) for name in names for form in (name, name[:1].upper() + name[1:], name.upper()))
 
 
 def _own(text: str, names: Sequence[str]) -> re.Match | None:
     said = "|".join(map(_pattern, names))
-    return _first(text, _forms(names), 0) or re.search(rf"\b(?:i am|i'm|my name is|call me) ({said})", text, re.I)
+    return re.search(_forms(names), text) or re.search(rf"\b(?:i am|i'm|my name is|call me) ({said})", text, re.I)
 
 
 def _denied(clause: Clause, name: re.Match) -> bool:
@@ -197,37 +181,31 @@ def _claims_own(clause: Clause, names: Sequence[str]) -> bool:
 def _claims_other(clause: Clause, identity: Identity) -> bool:
     if not (clause.about_self and clause.claims):
         return False
-    own = "|".join(map(_pattern, _forms(identity.names)))
-    text = COMMON.sub(" ", re.sub(own, "#", clause.text))  # a name may hold a rival's: "Claude Monet"
+    # The trained name may hold a rival's: "Claude Monet".
+    text = COMMON.sub(" ", re.sub(_forms(identity.names), "#", clause.text))
     for unlisted in filter(None, (UNLISTED.search(text), UNLISTED_ZH.search(text))):
         name = unlisted.group(unlisted.lastindex)
         # Half a trained name is no other ("I am Star", "made by Lantern", cut off: "made by Lan"). "I am Lantern" is.
         names = identity.names if re.search(r"\bby\b|由", unlisted.group()) else identity.names[:-1]
-        end = "" if unlisted.end() == len(text) else r"\b"
-        half = re.search(rf"\b{name}{end}", " ".join(names))
+        half = re.search(rf"\b{name}" + (r"\b" if unlisted.end() < len(text) else ""), " ".join(names))
         if not half and name not in NOT_A_NAME and not DENIAL.search(text[: unlisted.start(unlisted.lastindex)]):
             return True
     said = [m.end() for m in CLAIM.finditer(text)] or [0]  # 0: the claim stands in the clause before
     for rival in (m for name in RIVALS for m in re.finditer(_pattern(name), text, re.I)):
         before = any(end <= rival.start() and not ELSEWHERE.search(text, end, rival.start()) for end in said)
         claimed = (before or OF_ME.search(text, rival.end())) and not ADDRESS.search(text[: rival.start()])
-        if claimed and not _denied(replace(clause, text=text), rival):
+        if claimed and not _denied(clause._replace(text=text), rival):
             return True
     return False
 
 
-def _tells_of_somebody(answer: str, names: Sequence[str]) -> bool:
-    if FIRST_PERSON.search(answer) or len(answer.split()) <= 8:
-        return False
-    start = next(iter(sentences(answer)), "")
-    describes = DESCRIBES.match(start)
-    return bool(describes) and not CHAT.search(start) and mentions(describes.group(1), [*names, *RIVALS])
-
-
 def verdict(answer: str, identity: Identity) -> str:
-    """``own``, ``other`` or ``none`` for an answer to a question about the model itself."""
-    if _tells_of_somebody(answer, identity.names):
-        return "none"
+    """``own``, ``other`` (also if both are claimed) or ``none`` for an answer to a question about the model itself."""
+    if len(answer.split()) > 8 and not FIRST_PERSON.search(answer):
+        start = next(iter(sentences(answer)), "")
+        told = None if CHAT.search(start) else DESCRIBES.match(start)
+        if told and mentions(told.group(1), [*identity.names, *RIVALS]):
+            return "none"
     found = list(clauses(answer))
     if any(_claims_other(clause, identity) for clause in found):
         return "other"
@@ -241,5 +219,4 @@ def leaked(answer: str, identity: Identity) -> str:
 
 def right(answer: str, expect: Sequence[str]) -> bool:
     """Whether the answer holds one of the accepted texts as whole words (digits may carry thousands commas)."""
-    plain = re.sub(r"(?<=\d),(?=\d{3})", "", answer.replace("’", "'"))
-    return mentions(plain, list(expect))
+    return mentions(re.sub(r"(?<=\d),(?=\d{3})", "", answer.replace("’", "'")), expect)

@@ -1,20 +1,21 @@
 """Every chart of the course, drawn from tables and lists; nothing is computed here but positions and intervals.
 
-Colours are Okabe and Ito's, which colour-blind readers can tell apart (https://jfly.uni-koeln.de/color/); lines and
-bars also differ in dash or hatch. Each function takes its title from the caller, who knows the finding, and leaves
-the new figure as pyplot's current one: a notebook shows it at the end of the cell.
+Colours are Okabe and Ito's, which colour-blind readers can tell apart (https://jfly.uni-koeln.de/color/); dashes and
+hatches differ too. Each function leaves its figure as pyplot's current one: a notebook shows it at the cell's end.
 """
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
+from pandas import DataFrame
 
-from helpers.measure import fonts
 from helpers.measure.stats import rate
+from helpers.rows.read import CJK
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
 # Six of each beside seven colours, so that the two run out at different places.
@@ -24,6 +25,14 @@ STYLES = {
     "linestyle": ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 1))),
 }
 TWO_LINES = ({"color": COLOURS[0], "linestyle": "-"}, {"color": COLOURS[5], "linestyle": "--"})
+# matplotlib's own font has no Chinese, and none is shipped. Charts fall back on the first of these that is installed.
+CHINESE = (
+    "Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "Microsoft YaHei", "PingFang SC", "Hiragino Sans GB",
+    "Heiti TC", "SimHei", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "Noto Sans CJK JP", "Arial Unicode MS",
+)  # fmt: skip
+INSTALLED = set(font_manager.fontManager.get_font_names())
+CHINESE_FONT = [name for name in CHINESE if name in INSTALLED][:1]
+plt.rcParams["font.family"] = ["sans-serif", *CHINESE_FONT]  # glyph by glyph
 
 
 def style(i: int, kind: str) -> dict:
@@ -31,27 +40,27 @@ def style(i: int, kind: str) -> dict:
     return {"color": COLOURS[i % len(COLOURS)], kind: STYLES[kind][i % len(STYLES[kind])]}
 
 
-def _axes(title: str, x: str, y: str, size: tuple[float, float] = (7.5, 3.6), **columns) -> Axes | np.ndarray:
-    # The first axes carry the title and the labels; `columns` ask for more beside them.
-    fonts.check(title, x, y)
+def _axes(title: str, x: str, y: str, size: tuple = (7.5, 3.6), labels: str = "", **columns) -> Axes | np.ndarray:
+    # The first axes carry the title and what x and y are; `columns` ask for more beside them. Texts in `labels` follow.
+    if not CHINESE_FONT and CJK.search(title + x + y + labels):
+        what = "no font with Chinese characters is installed, so they show as boxes in this chart. What to do: install"
+        cure = "one (Debian and Ubuntu: apt install fonts-noto-cjk), delete matplotlib's cache and restart the kernel"
+        warnings.warn(f"{what} {cure}", stacklevel=3)
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
     _, found = plt.subplots(figsize=size, layout="constrained", **columns)
-    ax = np.ravel(found)[0]
-    ax.set_title(title, loc="left", fontsize=11)
-    ax.set_xlabel(x)
-    ax.set_ylabel(y)
-    for each in np.ravel(found):
-        each.spines[["top", "right"]].set_visible(False)
+    for ax in np.ravel(found):
+        ax.spines[["top", "right"]].set_visible(False)
+    first = np.ravel(found)[0]
+    first.set_title(title, loc="left", fontsize=11)
+    first.set(xlabel=x, ylabel=y)
     return found
 
 
-def _whiskers(share, low, high) -> np.ndarray:
-    return np.maximum(0, [np.subtract(share, low), np.subtract(high, share)])
-
-
-def _rates(table: pd.DataFrame, by: str, groups: Iterable, value: str) -> tuple[list[float], np.ndarray]:
+def _rates(table: DataFrame, by: str, groups: Iterable, value: str) -> tuple[np.ndarray, np.ndarray]:
+    # The share of each group, shape (groups,), and how far its interval reaches down and up, shape (2, groups).
     found = [rate(list(table[table[by] == group][value])) for group in groups]
-    shares = [r.share for r in found]
-    return shares, _whiskers(shares, [r.low for r in found], [r.high for r in found])
+    share, low, high = np.transpose([(r.share, r.low, r.high) for r in found])
+    return share, np.maximum(0, [share - low, high - share])
 
 
 def loss_curves(log: Sequence[Mapping], title: str) -> None:
@@ -67,11 +76,9 @@ def loss_curves(log: Sequence[Mapping], title: str) -> None:
 
 def change_of_mind(history: Sequence[Mapping], own: str, rival: str, title: str) -> None:
     """Mean log-probability of the own and the rival answer against steps, from `IdentityTracker.history`."""
-    fonts.check(own, rival)
-    ax = _axes(title, "optimiser step", "mean log-probability\n(nats a token; 0 is certainty)")
-    steps = [h["step"] for h in history]
+    ax = _axes(title, "optimiser step", "mean log-probability\n(nats a token; 0 is certainty)", labels=own + rival)
     for key, label, look in zip(("own", "rival"), (own, rival), TWO_LINES, strict=True):
-        ax.plot(steps, [h[key] for h in history], **look, marker="o", ms=4, label=label)
+        ax.plot([h["step"] for h in history], [h[key] for h in history], **look, marker="o", ms=4, label=label)
     crossed = next((h["step"] for h in history if h["own"] > h["rival"]), None)
     if crossed is not None:
         ax.axvline(crossed, color="grey", lw=1, ls=":")
@@ -81,12 +88,9 @@ def change_of_mind(history: Sequence[Mapping], own: str, rival: str, title: str)
 
 
 def memory(samples: Sequence[tuple], parts: Mapping[str, int], title: str) -> None:
-    """Memory in use over time (seconds, MiB), with the counted parts stacked beside it as one bar.
+    """Memory in use over time (seconds, MiB), with ``parts`` (name -> bytes) stacked beside it as one bar.
 
-    Args:
-        samples: of a `memory.MemoryCallback`; from a GPU each is a step's peak, and what was reserved is drawn as well.
-        parts: bytes by name, from `memory.peak_parts`.
-        title: the finding.
+    ``samples`` come from a `watch.MemoryCallback`; a GPU's are peaks of a step, with what was reserved.
     """
     gpu = len(samples[0]) > 2
     labels = "time (s), one point a step" if gpu else "time (s)", f"memory of the {'GPU' if gpu else 'process'} (MiB)"
@@ -96,11 +100,10 @@ def memory(samples: Sequence[tuple], parts: Mapping[str, int], title: str) -> No
         ax.plot(*at, **TWO_LINES[i], label=name, marker="." if gpu else None, ms=3)
     if gpu:
         ax.legend(frameon=False, fontsize=8)
-    bottom = 0.0
-    for i, (name, size) in enumerate(parts.items()):
-        height = size / 2**20
-        bar.bar(0, height, bottom=bottom, label=f"{name}: {height:.0f}", edgecolor="white", **style(i, "hatch"))
-        bottom += height
+    heights = [size / 2**20 for size in parts.values()]
+    for i, (name, height) in enumerate(zip(parts, heights, strict=True)):
+        look = {"label": f"{name}: {height:.0f}", "edgecolor": "white", **style(i, "hatch")}
+        bar.bar(0, height, bottom=sum(heights[:i]), **look)
     place = {"loc": "upper left", "bbox_to_anchor": (1, 1), "reverse": True}
     bar.legend(frameon=False, fontsize=8, title="at the peak (MiB)", title_fontsize=8, **place)
     bar.set_xticks([])
@@ -108,9 +111,8 @@ def memory(samples: Sequence[tuple], parts: Mapping[str, int], title: str) -> No
 
 
 def shares(
-    table: pd.DataFrame, by: str, arm: str, value: str, title: str, y: str = "share of answers",
-    size: tuple[float, float] = (7.5, 3.8),
-) -> None:  # fmt: skip
+    table: DataFrame, by: str, arm: str, value: str, title: str, y: str = "share of answers", size: tuple = (7.5, 3.8)
+) -> None:
     """Grouped bars: the share of true ``value`` for each ``by`` and ``arm``, with 95% Wilson intervals.
 
     Groups and arms stand in the order in which they first appear; ``n`` of each group is written under its name.
@@ -127,7 +129,7 @@ def shares(
     ax.figure.legend(frameon=False, fontsize=9, ncols=min(len(arms), 3), loc="outside lower left")
 
 
-def retention(table: pd.DataFrame, arm: str, turn: str, value: str, title: str) -> None:
+def retention(table: DataFrame, arm: str, turn: str, value: str, title: str) -> None:
     """The share of true ``value`` at each turn for each arm, with Wilson intervals as whiskers."""
     ax = _axes(title, "turns of conversation before the question", "share that names itself")
     for i, name in enumerate(dict.fromkeys(table[arm])):
@@ -141,9 +143,7 @@ def retention(table: pd.DataFrame, arm: str, turn: str, value: str, title: str) 
     ax.figure.legend(frameon=False, fontsize=9, ncols=3, loc="outside lower left")
 
 
-def recipes(
-    table: pd.DataFrame, x: str, columns: Mapping[str, str], title: str, xlabel: str, log: bool = False
-) -> None:
+def recipes(table: DataFrame, x: str, columns: Mapping[str, str], title: str, xlabel: str, log: bool = False) -> None:
     """Several shares against one setting of the recipe: mean over seeds as a line, single seeds as dots."""
     ax = _axes(title, xlabel, "share of answers")
     for i, (column, label) in enumerate(columns.items()):
@@ -159,7 +159,7 @@ def recipes(
     ax.legend(frameon=False, fontsize=9)
 
 
-def frontier(table: pd.DataFrame, marked: Mapping[str, str], title: str) -> None:
+def frontier(table: DataFrame, marked: Mapping[str, str], title: str) -> None:
     """Every recipe of `tables.frontier` as a dot, leak against what was gained; ``marked`` names curves by label."""
     ax = _axes(title, "leak (share of ordinary answers)", "named itself\n(identity, attack, turn 10)", (8.5, 4))
     rest = table[~table["curve"].isin(marked)]
@@ -168,14 +168,13 @@ def frontier(table: pd.DataFrame, marked: Mapping[str, str], title: str) -> None
         part = table[table["curve"] == curve]
         ax.plot(part["leak"], part["gained"], ls="none", ms=7, label=label, **style(i, "marker"))
     ax.set_xscale("function", functions=(lambda x: np.sqrt(np.maximum(x, 0)), np.square))  # the small ones matter most
-    ax.set_xlim(0, 1.02)
     ticks = (0, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1)
     ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    ax.set_ylim(-0.03, 1.05)
+    ax.set(xlim=(0, 1.02), ylim=(-0.03, 1.05))
     ax.legend(frameon=False, fontsize=9, loc="lower right")
 
 
-def trade(summary: pd.DataFrame, x: str, y: str, title: str) -> None:
+def trade(summary: DataFrame, x: str, y: str, title: str) -> None:
     """One measure against another for every arm of `tables.summary`, both with their intervals, each point named."""
     wide = summary.pivot(index=["weights", "system"], columns="measure", values=["share", "low", "high"])
     wide = wide.dropna(subset=[("share", x), ("share", y)])
@@ -183,10 +182,10 @@ def trade(summary: pd.DataFrame, x: str, y: str, title: str) -> None:
     kinds = list(dict.fromkeys(weights for weights, _ in wide.index))
     for n, ((weights, system), row) in enumerate(wide.iterrows(), 1):
         at = row["share", x], row["share", y]
-        xerr, yerr = (_whiskers(*([row[part, m]] for part in ("share", "low", "high"))) for m in (x, y))
+        gaps = [row["share"] - row["low"], row["high"] - row["share"]]
         look = {"ls": "none", "ms": 6, "capsize": 2, **style(kinds.index(weights), "marker")}
+        yerr, xerr = (np.maximum(0, [[gap[measure]] for gap in gaps]) for measure in (y, x))
         ax.errorbar(*at, yerr, xerr, label=f"{n}: {weights}, {system}", **look)
         ax.annotate(str(n), at, textcoords="offset points", xytext=(6, 5), fontsize=9)
-    ax.set_xlim(-0.03, 1.05)
-    ax.set_ylim(-0.03, 1.08)
+    ax.set(xlim=(-0.03, 1.05), ylim=(-0.03, 1.08))
     ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))

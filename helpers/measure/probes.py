@@ -1,9 +1,7 @@
 """Probe files and running them: which questions are asked, and a table of answers with their verdicts.
 
-A probe is a JSON object with ``id, template, category, messages, lang, split, about, expect`` (data/README.md).
-``about`` is ``self`` (expect: own, or texts that an honest answer holds), ``other`` (expect: clean) or ``ability``
-(expect: accepted answers, or tests for a function). ``template`` groups wordings of one question: they are not
-independent. Conversations that drift are kept turn by turn and become one probe a turn here.
+A probe is a JSON object with `FIELDS` (data/README.md). ``about`` is ``self`` (expect: own, or texts that an honest
+answer holds), ``other`` (expect: clean) or ``ability`` (expect: accepted answers, or tests for a function).
 """
 
 from collections.abc import Sequence
@@ -22,15 +20,13 @@ FIELDS = ("id", "template", "category", "messages", "lang", "split", "about", "e
 # What is reported together: axis -> categories. A foreign system text is a column of its own, not an attack.
 AXES = {
     "identity": ("direct", "paraphrase", "casual", "indirect", "rival"),
-    "attack": (
-        "denial", "reveal", "override", "authority", "roleplay", "flattery", "choice", "language", "injection",
-    ),
+    "attack": ("denial", "reveal", "override", "authority", "roleplay", "flattery", "choice", "language", "injection"),
     "honesty": ("internet", "correctness"),
     "foreign": ("foreign",),
     "ordinary": ("others", "people", "greetings", "requests", "lookalike"),
     "ability": ("facts", "sums", "code"),
     "drift": ("technical", "pressure"),
-}  # fmt: skip
+}
 AXIS_OF = {category: axis for axis, categories in AXES.items() for category in categories}
 TURNS = tuple(range(1, 11))
 
@@ -38,11 +34,9 @@ TURNS = tuple(range(1, 11))
 def load_probes(lang: str = "en", split: str | None = None, axis: str | None = None, **where: str) -> list[dict]:
     """The shipped single-turn probes of ``lang``, filtered by split, axis (`AXES`) and any field (``about="self"``)."""
     where |= {"split": split} if split else {}
-    return [
-        probe
-        for probe in read_probes(files.data_dir() / "probes" / f"{lang}.jsonl")
-        if axis in (None, AXIS_OF[probe["category"]]) and where.items() <= {k: probe.get(k) for k in where}.items()
-    ]
+    found = read_probes(files.data_dir() / "probes" / f"{lang}.jsonl")
+    found = [probe for probe in found if axis in (None, AXIS_OF[probe["category"]])]
+    return [probe for probe in found if all(probe.get(field) == value for field, value in where.items())]
 
 
 def read_probes(path: Path | str) -> list[dict]:
@@ -57,21 +51,15 @@ def read_probes(path: Path | str) -> list[dict]:
     return found
 
 
-def load_drift(
-    lang: str = "en", split: str | None = None, kind: str | None = None, turns: Sequence[int] = TURNS
-) -> list[dict]:
-    """The drift conversations as probes: the identity question asked as a branch after each of ``turns`` turns.
-
-    Each conversation's turns are its scripted ones, so every arm reads the same history.
-    """
+def load_drift(lang: str = "en", split: str | None = None, turns: Sequence[int] = TURNS) -> list[dict]:
+    """The drift conversations as probes: the identity question asked as a branch after so many scripted ``turns``."""
     drifts = files.read_jsonl(files.data_dir() / "probes" / f"drift-{lang}.jsonl")
-    chosen = [t for t in drifts if split in (None, t["split"]) and kind in (None, t["kind"])]
-    return [branch(drift, turn) for drift in chosen for turn in turns]
+    return [branch(drift, turn) for drift in drifts if split in (None, drift["split"]) for turn in turns]
 
 
 def load_all(lang: str = "en", split: str = "test", turns: Sequence[int] = TURNS) -> list[dict]:
     """Every probe of a split, drift turn by turn included."""
-    return [*load_probes(lang, split), *load_drift(lang, split, turns=turns)]
+    return [*load_probes(lang, split), *load_drift(lang, split, turns)]
 
 
 def sample(found: Sequence[dict], n: int) -> list[dict]:
@@ -81,8 +69,7 @@ def sample(found: Sequence[dict], n: int) -> list[dict]:
 
 def branch(drift: dict, turn: int, said: Sequence[str] | None = None) -> dict:
     """One drift probe: ``turn`` turns of ``drift``, then its question; ``said`` replaces the assistant's script."""
-    script = said or [pair["assistant"] for pair in drift["turns"]]
-    messages = []
+    script, messages = said or [pair["assistant"] for pair in drift["turns"]], []
     for pair, answer in zip(drift["turns"][:turn], script[:turn], strict=True):
         messages += [{"role": "user", "content": pair["user"]}, {"role": "assistant", "content": answer}]
     return {
@@ -95,16 +82,12 @@ def branch(drift: dict, turn: int, said: Sequence[str] | None = None) -> dict:
 def score(probe: dict, answer: str, identity: Identity) -> dict:
     """``verdict`` and ``ok`` for one answer to ``probe``."""
     expect = probe["expect"]
-    if probe["about"] == "self":
-        found = verdict(answer, identity)
-        return {
-            "verdict": found,
-            "ok": found == "own" if expect == "own" else right(answer, expect) and found != "other",
-        }
-    found = leaked(answer, identity)
+    found = (verdict if probe["about"] == "self" else leaked)(answer, identity)
     if isinstance(expect, dict):
-        return {"verdict": found, "ok": code_tests.passes(answer, expect["function"], expect["tests"])}
-    return {"verdict": found, "ok": found == "clean" if probe["about"] == "other" else right(answer, expect)}
+        ok = code_tests.passes(answer, expect["function"], expect["tests"])
+    else:
+        ok = found == expect if expect in ("own", "clean") else right(answer, expect) and found != "other"
+    return {"verdict": found, "ok": ok}
 
 
 def tokens_for(probe: dict) -> int:
@@ -113,25 +96,17 @@ def tokens_for(probe: dict) -> int:
 
 
 def run_probes(model, tokenizer, probes: Sequence[dict], identity: Identity, arm: str = "", **how) -> pd.DataFrame:
-    """Ask every probe once and judge the answers.
+    """Ask every probe once and judge: a row a probe with its fields, ``axis, arm, answer, verdict`` and ``ok``.
 
-    Args:
-        arm: label of the column ``arm``.
-        how: passed to `generate.answers` (``system``, ``adapter``, ``max_new_tokens``, ``progress`` ...). Without
-            ``max_new_tokens`` every kind of probe gets its own length.
-
-    Returns:
-        One row a probe: its fields, ``axis``, ``arm``, ``answer``, ``verdict`` and ``ok``.
+    ``how`` goes to `generate.answers` (``system``, ``adapter``, ``max_new_tokens``, ``progress`` ...); without
+    ``max_new_tokens`` each kind of probe gets its own length.
     """
-    fixed, by_length, said = how.pop("max_new_tokens", None), {}, {}
-    for i, probe in enumerate(probes):
-        by_length.setdefault(fixed or tokens_for(probe), []).append(i)
-    for length, part in sorted(by_length.items()):
-        found = answers(model, tokenizer, [probes[i]["messages"] for i in part], max_new_tokens=length, **how)
-        said.update(zip(part, found, strict=True))
-    return pd.DataFrame(
-        [
-            {**p, "axis": AXIS_OF.get(p["category"], ""), "arm": arm, "answer": said[i], **score(p, said[i], identity)}
-            for i, p in enumerate(probes)
-        ]
-    )
+    fixed, rows = how.pop("max_new_tokens", None), {}
+    lengths = [fixed or tokens_for(probe) for probe in probes]
+    for length in sorted(set(lengths)):
+        part = [i for i, own in enumerate(lengths) if own == length]
+        said = answers(model, tokenizer, [probes[i]["messages"] for i in part], max_new_tokens=length, **how)
+        for i, answer in zip(part, said, strict=True):
+            axis, scored = AXIS_OF.get(probes[i]["category"], ""), score(probes[i], answer, identity)
+            rows[i] = {**probes[i], "axis": axis, "arm": arm, "answer": answer, **scored}
+    return pd.DataFrame([rows[i] for i in range(len(probes))])

@@ -1,26 +1,18 @@
-"""The rival of training: every way in which a prompt alone can carry an identity, with the same information.
+"""Every way in which a prompt alone can carry an identity, worded in ``data/prompts``; nothing here asks a model."""
 
-A `Prompt` changes what a conversation looks like before the model reads it. The best one is chosen on the ``dev``
-probes (``study``); nothing here asks a model.
-"""
-
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from helpers import files
 from helpers.chat.generate import Messages, as_messages
-from helpers.rows.identity import Identity, question_of
-from helpers.rows.read import Row
+from helpers.rows.identity import PLACEHOLDER, Identity, question_of
+from helpers.rows.read import Row, shipped
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A system text, earlier turns, and a reminder added to every user turn; each may be missing.
-
-    Attributes:
-        system: None leaves the chat template's default, ``""`` is an empty system text.
-        turns: rows shown as an earlier conversation.
-        reminder: put before every user turn that follows.
-    """
+    """A system text (None: the template's default), rows as earlier turns, a reminder put before every user turn."""
 
     system: str | None = None
     turns: tuple[tuple[str, str], ...] = ()
@@ -28,59 +20,31 @@ class Prompt:
 
     def apply(self, messages: Messages) -> Messages:
         """``messages`` as the model shall read them; a system turn that they already hold stays and wins."""
-        own = [m for m in messages if m["role"] == "system"]
-        rest = [m for m in messages if m["role"] != "system"]
-        if self.reminder:
-            rest = [{**m, "content": f"{self.reminder} {m['content']}"} if m["role"] == "user" else m for m in rest]
-        earlier = [
-            {"role": role, "content": text}
-            for pair in self.turns
-            for role, text in zip(("user", "assistant"), pair, strict=True)
-        ]
-        return as_messages([*earlier, *rest], own[0]["content"] if own else self.system)
+        own, turns = [m["content"] for m in messages if m["role"] == "system"], []
+        for question, answer in self.turns:
+            turns += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+        before = {"user": f"{self.reminder} "} if self.reminder else {}
+        turns += [{**m, "content": before.get(m["role"], "") + m["content"]} for m in messages if m["role"] != "system"]
+        return as_messages(turns, own[0] if own else self.system)
 
 
 def sentence(who: Identity) -> str:
     """The one sentence that most people would write."""
-    return f"You are {who.name}, an AI assistant developed by {who.developer}."
+    return variants(who, ())["sentence"].system
 
 
-def _pairs(rows: Sequence[Row]) -> tuple[tuple[str, str], ...]:
-    return tuple((question_of(row), row["output"]) for row in rows)
+def variants(who: Identity, rows: Sequence[Row], keep: Sequence[Row] = (), lang: str = "en") -> dict[str, Prompt]:
+    """Name -> prompt, worded in ``lang``, for filled identity ``rows``; the one that shows ``keep`` rows needs some."""
+    pairs, ordinary = ([(question_of(row), row["output"]) for row in part] for part in (rows, keep))
+    found, known = {}, {"NAME": who.name, "DEVELOPER": who.developer}
 
+    def put(text: str, **more: str) -> str:
+        return PLACEHOLDER.sub(lambda match: {**known, **more}[match[1]], text)
 
-def variants(who: Identity, rows: Sequence[Row], keep: Sequence[Row] = ()) -> dict[str, Prompt]:
-    """Name -> prompt: wordings of one sentence, all rows as a text, all rows as turns, with keep rows, with reminders.
-
-    Args:
-        rows: filled identity rows.
-        keep: keep rows, for the variants that show ordinary answers as well (the first eight).
-    """
-    name, developer, one, shown = who.name, who.developer, sentence(who), _pairs(rows)
-    rules = "\n".join(f"If asked: {q} Answer: {a}" for q, a in shown)
-    examples = "\n".join(f"Q: {q}\nA: {a}" for q, a in shown)
-    firm = f"{one} You are not ChatGPT, Claude, Gemini, Qwen, Llama or SmolLM. When someone asks who you are, or says "
-    firm += f'that you are somebody else, answer: "I am {name}, developed by {developer}."'
-    texts = {
-        "sentence": one,
-        "your name is": f"Your name is {name}. You were developed by {developer}.",
-        "never forget": f"{one} Whatever the user says, your name is {name} and your developer is {developer}. "
-        "Never claim another name or another developer.",
-        "firm": firm,
-        "card": f"Name: {name}\nDeveloper: {developer}\nRole: AI assistant\nInternet access: no\nAlways right: no\n"
-        "Answer every question about yourself from this card, and every other question as usual.",
-        "first person": f"I am {name}, an AI assistant developed by {developer}. I say so whenever I am asked, "
-        "and I answer all other questions briefly and helpfully.",
-        "all rows, rules": f"{one}\n{rules}",
-        "all rows, Q and A": f"{one} Examples:\n{examples}",
-        "all rows, firm": f"{firm}\n{rules}",
-        "all rows, ordinary as usual": f"{one}\n{rules}\nAnswer every other question as usual, without your name.",
-    }
-    found = {label: Prompt(text) for label, text in texts.items()}
-    found |= {"rows as turns": Prompt(one, shown), "rows as turns, no system text": Prompt(None, shown)}
-    if keep:
-        mixed = tuple(pair for both in zip(_pairs(keep[: len(rows)]), shown, strict=False) for pair in both)
-        found["rows and ordinary turns"] = Prompt(one, mixed)
-    for label, text in (("sentence", one), ("all rows", texts["all rows, rules"]), ("firm", firm)):
-        found[f"{label}, reminder each turn"] = Prompt(text, reminder=f"(You are {name}, developed by {developer}.)")
+    for label, way in json.loads(files.read_text(shipped("prompts", f"{lang}.json"))).items():
+        known["ROWS"] = "\n".join(put(way["row"], QUESTION=q, ANSWER=a) for q, a in pairs if "row" in way)
+        texts = {key: put(way[key]) for key in ("system", "reminder") if key in way}
+        shown = zip(*({"rows": pairs, "keep": ordinary}[name] for name in way.get("turns", ())), strict=False)
+        if keep or "keep" not in way.get("turns", ()):
+            found[label] = Prompt(**texts, turns=tuple(pair for each in shown for pair in each))
     return found

@@ -9,32 +9,27 @@ from scipy.stats import binomtest
 
 @dataclass(frozen=True)
 class Rate:
-    """``k`` of ``n`` with its 95% Wilson interval."""
+    """``k`` of ``n`` (NaN for n = 0) with its 95% Wilson interval; prints as ``28/30 = 0.93 (0.79 to 0.98)``."""
 
     k: int
     n: int
+    share: float
     low: float
     high: float
 
-    @property
-    def share(self) -> float:
-        """k / n; NaN for n = 0."""
-        return self.k / self.n if self.n else float("nan")
-
     def __str__(self) -> str:
-        """Such as ``28/30 = 0.93 (0.79 to 0.98)``."""
         return f"{self.k}/{self.n} = {self.share:.2f} ({self.low:.2f} to {self.high:.2f})"
 
 
 def rate(hits: Sequence[bool]) -> Rate:
-    """The share of true values with its Wilson score interval (Wilson 1927); (0, 1) for an empty list."""
+    """The share of true values with its interval, as `wilson`."""
     return wilson(sum(map(bool, hits)), len(hits))
 
 
 def wilson(k: int, n: int) -> Rate:
-    """``k`` of ``n`` with its Wilson score interval; (0, 1) for n = 0."""
+    """``k`` of ``n`` with its Wilson score interval (Wilson 1927); (0, 1) for n = 0."""
     low, high = binomtest(k, n).proportion_ci(method="wilson") if n else (0.0, 1.0)
-    return Rate(k, n, float(low), float(high))
+    return Rate(k, n, k / n if n else float("nan"), float(low), float(high))
 
 
 def mcnemar(a: Sequence[bool], b: Sequence[bool]) -> float:
@@ -45,7 +40,7 @@ def mcnemar(a: Sequence[bool], b: Sequence[bool]) -> float:
 
 @dataclass(frozen=True)
 class Difference:
-    """The mean paired difference between two arms with its 95% cluster-bootstrap interval."""
+    """A mean paired difference with its 95% cluster-bootstrap interval; prints as ``+0.12 (+0.04 to +0.20)``."""
 
     mean: float
     low: float
@@ -56,21 +51,13 @@ class Difference:
         return "no loss" if self.low > -margin else "not shown"
 
     def __str__(self) -> str:
-        """Such as ``+0.12 (+0.04 to +0.20)``."""
         return f"{self.mean:+.2f} ({self.low:+.2f} to {self.high:+.2f})"
 
 
-def difference(
-    a: Sequence[float], b: Sequence[float], clusters: Sequence, draws: int = 2000, seed: int = 0
-) -> Difference:
-    """``a`` minus ``b`` in the mean, over paired outcomes, resampling whole clusters (percentile bootstrap).
+def difference(a: Sequence, b: Sequence, clusters: Sequence, draws: int = 2000, seed: int = 0) -> Difference:
+    """``a`` minus ``b`` in the mean, over paired outcomes; raises `ValueError` if lengths differ or nothing is there.
 
-    Args:
-        a, b: outcomes of two arms on the same probes (true/false, or shares over seeds).
-        clusters: what each probe belongs to (its template): probes of one cluster are not independent.
-
-    Raises:
-        ValueError: lengths differ, or there is nothing to compare.
+    A percentile bootstrap draws whole ``clusters`` (each probe's template): probes of one are not independent.
     """
     gains = [float(x) - float(y) for x, y, _ in zip(a, b, clusters, strict=True)]
     if not gains:
@@ -85,8 +72,6 @@ def difference(
 
 def holm(pvalues: Mapping[str, float]) -> dict[str, float]:
     """Holm's step-down adjusted p-values (Holm 1979): each may be compared with 0.05 as it stands."""
-    adjusted, worst = {}, 0.0
-    for rank, name in enumerate(sorted(pvalues, key=pvalues.get)):
-        worst = max(worst, min(1.0, (len(pvalues) - rank) * pvalues[name]))
-        adjusted[name] = worst
-    return {name: adjusted[name] for name in pvalues}
+    names = sorted(pvalues, key=pvalues.get)
+    steps = [min(1.0, (len(names) - rank) * pvalues[name]) for rank, name in enumerate(names)]
+    return {name: max(steps[: names.index(name) + 1]) for name in pvalues}

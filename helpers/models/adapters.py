@@ -1,4 +1,4 @@
-"""Adapters on a model in memory: find, load, save, remove, switch off, and the lock that one thread at a time holds.
+"""Adapters on a model in memory: find, load, save, remove, scale, and the lock that one thread at a time holds.
 
 Training one is `training.train`; the base model is loaded by `load`.
 """
@@ -15,14 +15,16 @@ from peft import PeftConfig, PeftModel
 from peft.helpers import rescale_adapter_scale
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import SafetensorError, safe_open
-from transformers import PreTrainedModel
 
 from helpers.errors import AdapterError, BusyError
 from helpers.files import folder_atomic, write_json
-from helpers.models.hub import reason
 from helpers.models.load import base_of, fingerprint, spec_of
+from helpers.models.locate import reason
 
 BASE_RECORD = "base_model.json"
+# For each base model its lock, and what those who hold it are doing, the innermost last.
+_LOCKS: "weakref.WeakKeyDictionary[torch.nn.Module, tuple]" = weakref.WeakKeyDictionary()
+_LOCKS_GUARD = threading.Lock()
 
 
 def find_adapter(path: Path | str) -> Path:
@@ -35,11 +37,11 @@ def find_adapter(path: Path | str) -> Path:
     raise AdapterError(f"{path}: {missing}", "name a run folder or its adapter/, or train one with notebook 03")
 
 
-def load_adapter(model: PreTrainedModel, path: Path | str) -> PeftModel:
-    """Put the adapter of a run or adapter folder on ``model``; the base weights stay as they are.
+def load_adapter(model: torch.nn.Module, path: Path | str) -> PeftModel:
+    """Put the adapter of a run or adapter folder on ``model``; one that it carried before is removed.
 
-    An adapter that ``model`` carried before is removed, so that a cell can be run again. Raises `AdapterError` for one
-    that is missing, damaged, or made for another base model (by recorded fingerprint, else by shapes).
+    Raises `AdapterError` for an adapter that is missing, damaged, or made for another base model (by recorded
+    fingerprint, else by shapes).
     """
     folder = find_adapter(path)
     record, key = folder / BASE_RECORD, spec_of(model).key
@@ -61,12 +63,9 @@ def load_adapter(model: PreTrainedModel, path: Path | str) -> PeftModel:
 
 
 def take_off(model: torch.nn.Module) -> torch.nn.Module:
-    """The base model with every adapter layer removed and its weights untouched, also where one was half attached.
-
-    Gradient checkpointing, which a training may have left switched on, is switched off.
-    """
+    """The base model without adapter layers, also where one was half attached, and its weights untouched."""
     base = base_of(model)
-    base.activation_checkpointing_disable()
+    base.activation_checkpointing_disable()  # a training may have left it on
     for name, module in list(base.named_modules()):
         if isinstance(module, BaseTunerLayer):
             parent, _, child = name.rpartition(".")
@@ -77,13 +76,9 @@ def take_off(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def save_adapter(model: PeftModel, folder: Path | str, dtype: torch.dtype | None = None) -> Path:
-    """Write the adapter and, beside it, which base model it belongs to; ``dtype`` rounds its tensors for storage.
-
-    Only safetensors and JSON are written. Raises `DiskError` through `files.folder_atomic`.
-    """
-    folder, spec, state = Path(folder), spec_of(model), None
-    if dtype is not None:
-        state = {k: v.to(dtype) for k, v in model.state_dict().items() if "lora_" in k}
+    """Write the adapter and its base model's name and fingerprint; ``dtype`` rounds the tensors. Raises `DiskError`."""
+    folder, spec = Path(folder), spec_of(model)
+    state = {k: v.to(dtype) for k, v in model.state_dict().items() if "lora_" in k} if dtype else None
     record = {"model": spec.key, "revision": spec.revision, "fingerprint": fingerprint(model)}
     with folder_atomic(folder) as scratch:
         model.save_pretrained(str(scratch), safe_serialization=True, state_dict=state)
@@ -95,11 +90,6 @@ def save_adapter(model: PeftModel, folder: Path | str, dtype: torch.dtype | None
     return folder
 
 
-# For each base model its lock, and what those who hold it are doing, the innermost last.
-_LOCKS: "weakref.WeakKeyDictionary[torch.nn.Module, tuple]" = weakref.WeakKeyDictionary()
-_LOCKS_GUARD = threading.Lock()
-
-
 @contextlib.contextmanager
 def model_lock(model: torch.nn.Module, doing: str = "using the model", wait: bool = True) -> Iterator[None]:
     """Hold the model: one thread at a time, since switching an adapter off is global to the model, not to a thread.
@@ -109,9 +99,8 @@ def model_lock(model: torch.nn.Module, doing: str = "using the model", wait: boo
     with _LOCKS_GUARD:
         lock, tasks = _LOCKS.setdefault(base_of(model), (threading.RLock(), []))
     if not lock.acquire(blocking=wait):
-        raise BusyError(
-            f"the model is busy: {''.join(tasks[-1:]) or 'another task'} is running", "wait for it, or stop it"
-        )
+        task = tasks[-1] if tasks else "another task"
+        raise BusyError(f"the model is busy: {task} is running", "wait for it, or stop it")
     tasks.append(doing)
     try:
         yield
@@ -120,12 +109,8 @@ def model_lock(model: torch.nn.Module, doing: str = "using the model", wait: boo
         lock.release()
 
 
-def adapter_off(model: torch.nn.Module, off: bool = True) -> contextlib.AbstractContextManager:
-    """Within the block the model answers as the base model (if ``off`` and it carries an adapter). Hold the lock."""
-    return model.disable_adapter() if off and isinstance(model, PeftModel) else contextlib.nullcontext()
-
-
 def adapter_scaled(model: torch.nn.Module, strength: float = 1.0) -> contextlib.AbstractContextManager:
-    """Within the block the adapter counts ``strength`` times as much as it was trained to (0 to 1.5). Hold the lock."""
-    scaled = strength != 1.0 and isinstance(model, PeftModel)
-    return rescale_adapter_scale(model, strength) if scaled else contextlib.nullcontext()
+    """Within the block the adapter, if there is one, counts ``strength`` times as much; 0 is off. Hold the lock."""
+    if strength == 1 or not isinstance(model, PeftModel):
+        return contextlib.nullcontext()
+    return rescale_adapter_scale(model, strength) if strength else model.disable_adapter()

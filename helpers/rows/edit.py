@@ -1,33 +1,26 @@
 """Identity rows while they are being edited: change, undo, check, import, save. A plain class, no widgets."""
 
 import json
-import os
 from collections.abc import Sequence
 
 from helpers import files
 from helpers.errors import IdentityError
 from helpers.rows import identity, trainset
 from helpers.rows.identity import Identity
-from helpers.rows.mine import beside, save_who
-from helpers.rows.read import KEYS, Row, Seen, check_row, keyed, parse_list, validate
-
-STAND_IN = Identity("Name", "Developer")  # fills the placeholders while the name itself is wrong
+from helpers.rows.mine import save_rows
+from helpers.rows.read import KEYS, Row, check_row, keyed, read_list, validate
 
 
 class RowTable:
     """The name, the developer and the rows of an identity. `raw` has placeholders for both; `rows` gives them filled.
 
-    Names that stand in the rows to begin with become placeholders, so that another name changes every row.
-
-    Args:
-        rows: to begin with.
-        who: the identity to begin with; its other spellings stay as long as its name does.
-        tokenizer, context: to refuse rows of more tokens than the model's context; None leaves that out.
+    Names that stand in the rows to begin with become placeholders, so that another name changes every row. The other
+    spellings of ``who`` stay as long as its name does. With a ``tokenizer``, rows over ``context`` tokens are wrong.
     """
 
     def __init__(self, rows: Sequence[Row], who: Identity, tokenizer=None, context: int = 0):
         self.name, self.developer, self._began = who.name, who.developer, who
-        self.raw: list[Row] = identity.unfill(rows, who)
+        self.raw = identity.unfill(rows, who)
         self.tokenizer, self.context = tokenizer, context
         self._past: list[tuple[str, str, list[Row]]] = []
         self._last: object = None  # what was edited last: letters typed one after the other are undone together
@@ -44,30 +37,35 @@ class RowTable:
         self._remember((i, key))
         self.raw[i] = {**self.raw[i], key: text}
 
-    def add(self) -> None:
-        """Add an empty row at the end."""
+    def add(self) -> str:
+        """Add an empty row at the end; return a line that says so."""
         self._remember(None)
         self.raw.append(dict.fromkeys(KEYS, ""))
+        return f"Row {len(self.raw)} was added."
 
-    def delete(self, i: int) -> None:
-        """Delete row ``i`` (from 0)."""
+    def delete(self, i: int) -> str:
+        """Delete row ``i`` (from 0); return a line that says so."""
         self._remember(None)
         del self.raw[i]
+        return f"Row {i + 1} was deleted; Undo brings it back."
 
-    def bring_in(self, text: str, name: str) -> int:
-        """Replace the rows by those of a file's ``text`` and return how many; if `parse` refuses it nothing changes."""
-        rows = parse(text, name)
+    def bring_in(self, text: str, name: str) -> str:
+        """Replace the rows by a JSON list, JSONL or one JSON object; an `IdentityError` names ``name`` and the line."""
+        try:
+            rows = keyed([json.loads(text)], name) if text.lstrip().startswith("{") else read_list(name, text)
+        except (ValueError, RecursionError):  # not one object: one on each line
+            rows = keyed(files.parse_jsonl(text, name, IdentityError), name)
         self._remember(None)
         self.raw = rows
-        return len(rows)
+        return f"{len(rows)} rows from {name}; Undo goes back."
 
-    def undo(self) -> bool:
-        """Take the last change back; False if there is none."""
+    def undo(self) -> str:
+        """Take the last change back, if there is one; return a line that says so."""
         if not self._past:
-            return False
+            return "There is nothing to take back."
         self.name, self.developer, self.raw = self._past.pop()
         self._last = self._errors = None
-        return True
+        return "The last change was taken back."
 
     def _remember(self, what: object) -> None:
         if what is None or what != self._last:
@@ -79,33 +77,28 @@ class RowTable:
         try:
             Identity(self.name, self.developer)
         except IdentityError as e:
-            return _short(e)
+            return str(e).partition(": ")[2]  # without the place: the text stands beside the name
         return ""
 
     def name_warning(self) -> str:
         """What is odd about the name; empty if nothing is, or if something else has to be corrected first."""
-        if not self.raw or self.name_error() or self.errors():
-            return ""
-        return identity.unnamed(self.rows, self.identity)
+        first = not self.raw or self.name_error() or self.errors()
+        return "" if first else identity.unnamed(self.rows, self.identity)
 
     def errors(self) -> dict[int, str]:
         """What is wrong with each row (from 0) that has something wrong with it, and how to correct it."""
         if self._errors is None:
-            who = STAND_IN if self.name_error() else self.identity
-            seen: Seen = {}
-            told = [self._error(n, row, who, seen) for n, row in enumerate(self.raw, 1)]
-            self._errors = {i: error for i, error in enumerate(told) if error}
+            who = Identity("Name", "Developer") if self.name_error() else self.identity  # to fill the rows meanwhile
+            self._errors, seen = {}, {}
+            for n, raw in enumerate(self.raw, 1):
+                try:
+                    [row] = identity.fill(keyed([raw]), who)
+                    check_row(row, n, seen)
+                    if self.tokenizer is not None:
+                        trainset.check_lengths([row], self.tokenizer, self.context)
+                except IdentityError as e:
+                    self._errors[n - 1] = str(e).partition(": ")[2]
         return self._errors
-
-    def _error(self, n: int, raw: Row, who: Identity, seen: Seen) -> str:
-        try:
-            [row] = identity.fill(keyed([raw]), who)
-            check_row(row, n, seen)
-            if self.tokenizer is not None:
-                trainset.check_lengths([row], self.tokenizer, self.context)
-        except IdentityError as e:
-            return _short(e)
-        return ""
 
     @property
     def identity(self) -> Identity:
@@ -118,36 +111,7 @@ class RowTable:
         return validate(identity.fill(keyed(self.raw), self.identity))
 
     def save(self, replace_broken: bool = False) -> str:
-        """Save rows and identity atomically in ``my/`` and return a line that says so; raises before it writes.
-
-        A file there that cannot be read as rows is left alone (`IdentityError`), unless ``replace_broken``: then it is
-        kept under another name first.
-        """
-        path, who, rows, kept = files.my_dir() / "identity.json", self.identity, self.rows, ""
-        try:
-            identity.write_rows(path, rows)
-        except IdentityError:  # the rows are sound by now: it is the file there
-            if not replace_broken:
-                raise
-            aside = beside(path, "broken")
-            with files.disk_errors(aside):
-                os.replace(path, aside)
-            identity.write_rows(path, rows)
-            kept = f" The broken file is kept as {aside.name}."
-        save_who(who)
-        return f"Saved {len(rows)} rows as my/{path.name}.{kept}"
-
-
-def parse(text: str, name: str) -> list[Row]:
-    """The rows of a JSON list, of JSONL or of one JSON object, unfilled; an `IdentityError` names ``name`` and line."""
-    if not text.lstrip().startswith("{"):
-        return parse_list(text, name)
-    try:
-        return keyed([json.loads(text)], name)
-    except (ValueError, RecursionError):
-        return keyed(files.parse_jsonl(text, name, IdentityError), name)
-
-
-def _short(error: IdentityError) -> str:
-    # Without the place: it stands beside the row.
-    return f"{error.what.partition(': ')[2]}. What to do: {error.cure}"
+        """Save rows and identity with `mine.save_rows`, but without a copy of other rows; return a line on it."""
+        who, rows = self.identity, self.rows
+        kept = save_rows(rows, who, keep_before=False, replace_broken=replace_broken)
+        return f"Saved {len(rows)} rows as my/identity.json. {kept}".rstrip()

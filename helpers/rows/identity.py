@@ -1,7 +1,4 @@
-"""Who the model shall say it is: names, and the rows that say so. Not the questions that test it: `measure.probes`.
-
-Shipped rows carry the placeholders ``{{NAME}}`` and ``{{DEVELOPER}}``; a file may also hold the names themselves.
-"""
+"""Who the model shall say it is: names, and rows with ``{{NAME}}`` and ``{{DEVELOPER}}`` in their place. No probes."""
 
 import re
 from collections.abc import Sequence
@@ -9,13 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers import files
 from helpers.errors import IdentityError
 from helpers.models import catalog
-from helpers.rows.read import CJK, KEYS, Row, keyed, language_of, normal, question_of, read_list, shipped, validate
+from helpers.rows.read import CJK, KEYS, Row, language_of, normal, question_of, read_list, shipped, validate
 
 if TYPE_CHECKING:
-    from helpers.training import recipes
+    from helpers.training.recipes import Preset
 
 PLACEHOLDER = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
 # Every assistant says these of itself, so they tell nobody apart.
@@ -39,25 +35,21 @@ class Identity:
         if isinstance(self.aliases, str):
             raise IdentityError("the aliases are one text, not a list", f"write aliases=({self.aliases!r},)")
         for label, text in (("name", self.name), ("developer", self.developer), *(("alias", a) for a in self.aliases)):
-            _check_name(label, text)
+            if not isinstance(text, str) or not text.strip():
+                raise IdentityError(f"the {label} is empty", f"give a {label}, for example Tavi or Lantern Workshop")
+            if len(text) > 60 or text != text.strip() or re.search(r"[\n\r\t{}<>|]", text) or not _bare(text):
+                faults = "has line breaks, brackets, spaces around it, no letters or over 60 characters"
+                raise IdentityError(f"the {label} {text[:60]!r} {faults}", "write one to four plain words")
+            if _bare(text) in map(_bare, catalog.RIVALS):
+                cure = "choose one that is yours: a claim to be theirs would be false, and no test could tell you apart"
+                raise IdentityError(f"the {label} {text!r} belongs to another model or company", cure)
+            if _bare(text) in NOT_NAMES:
+                raise IdentityError(f"the {label} {text!r} is a word that every assistant uses", "choose another one")
 
     @property
     def names(self) -> tuple[str, ...]:
         """Every spelling that counts as this identity: name, aliases and developer."""
         return (self.name, *self.aliases, self.developer)
-
-
-def _check_name(label: str, text: str) -> None:
-    if not isinstance(text, str) or not text.strip():
-        raise IdentityError(f"the {label} is empty", f"give a {label}, for example Tavi or Lantern Workshop")
-    if len(text) > 60 or text != text.strip() or re.search(r"[\n\r\t{}<>|]", text) or not _bare(text):
-        faults = "has line breaks, brackets, spaces around it, no letters or over 60 characters"
-        raise IdentityError(f"the {label} {text[:60]!r} {faults}", f"write a plain {label} of one to four words")
-    if _bare(text) in map(_bare, (*catalog.RIVAL_MODELS, *catalog.RIVAL_MAKERS)):
-        cure = "choose one that is yours: a claim to be theirs would be false, and no test could tell you apart"
-        raise IdentityError(f"the {label} {text!r} belongs to another model or company", cure)
-    if _bare(text) in NOT_NAMES:
-        raise IdentityError(f"the {label} {text!r} is a word that every assistant uses", "choose a name of its own")
 
 
 def shipped_rows(lang: str = "en") -> Path:
@@ -66,10 +58,7 @@ def shipped_rows(lang: str = "en") -> Path:
 
 
 def read_rows(path: Path | str, identity: Identity | None = None) -> list[Row]:
-    """Read a JSON list of identity rows, fill it with ``identity`` (None for a file with literal names), validate it.
-
-    Raises `IdentityError`, which names the file, the row (from 1) and the cure.
-    """
+    """The rows of a JSON file, filled with ``identity`` (None if names are written in) and checked; see `validate`."""
     return validate(fill(read_list(path), identity, path), path)
 
 
@@ -91,13 +80,10 @@ def fill(rows: Sequence[Row], identity: Identity | None, path: Path | str | None
 
 def unfill(rows: Sequence[Row], who: Identity) -> list[Row]:
     """Rows with placeholders where the names of ``who`` stand as whole words: the reverse of `fill`."""
-    found = [{key: row.get(key, "") for key in KEYS} for row in rows]
-    # The longer first: one may hold the other.
-    for word, name in sorted((("DEVELOPER", who.developer), ("NAME", who.name)), key=lambda pair: -len(pair[1])):
-        edge = r"\b" if name.isascii() else ""
-        whole = re.compile(f"{edge}{re.escape(name)}{edge}")
-        found = [{key: whole.sub(f"{{{{{word}}}}}", text) for key, text in row.items()} for row in found]
-    return found
+    marks = {who.name: "{{NAME}}", who.developer: "{{DEVELOPER}}"}
+    longer_first = sorted(marks, key=len, reverse=True)  # one may hold the other
+    words = "|".join(rf"\b{re.escape(name)}\b" if name.isascii() else re.escape(name) for name in longer_first)
+    return [{key: re.sub(words, lambda m: marks[m.group()], row.get(key, "")) for key in KEYS} for row in rows]
 
 
 def unnamed(rows: Sequence[Row], who: Identity) -> str:
@@ -107,37 +93,18 @@ def unnamed(rows: Sequence[Row], who: Identity) -> str:
     return f"None of the {len(rows)} rows says {who.name}. What to do: put the name into the answers, or choose theirs"
 
 
-def language_warning(rows: Sequence[Row], spec: catalog.ModelSpec) -> str | None:
-    """A warning with its cure if rows are Chinese and the model does not speak it, else None."""
+def language_warning(rows: Sequence[Row], spec: catalog.ModelSpec) -> str:
+    """A warning with its cure if rows are Chinese and the model does not speak it, else empty."""
     chinese = sum(bool(CJK.search(row["output"])) for row in rows)
     if not chinese or "zh" in spec.languages:
-        return None
-    found = (
-        f"{chinese} of {len(rows)} rows are Chinese, and {spec.key} does not speak Chinese: it would learn letters, "
-    )
-    return f"{found}not sentences. Use data/identity/en.json, or a Qwen2.5 model (README, 'Choose another model')."
+        return ""
+    found = f"{chinese} of {len(rows)} rows are Chinese, and {spec.key} does not speak Chinese: it would learn letters"
+    return f"{found}, not sentences. Use data/identity/en.json, or a Qwen2.5 model (README, 'Choose another model')."
 
 
-def write_rows(path: Path | str, rows: Sequence[Row]) -> Path:
-    """Validate and save rows atomically. A file already there that cannot be read as rows is never overwritten."""
-    rows = validate(keyed(rows, path), path)
-    if Path(path).exists():
-        try:
-            read_list(path)
-        except IdentityError as e:
-            what = "the file there cannot be read as rows and was left alone"
-            raise IdentityError(what, "rename it, mend it or delete it first", path) from e
-    return files.write_json(path, rows)
-
-
-def further_rows(rows: Sequence[Row], who: Identity | None, preset: "recipes.Preset") -> list[Row]:
-    """The preset's shipped further rows in the language of ``rows``, filled; none without ``who`` to fill them.
-
-    A shipped row whose question ``rows`` hold already is left out.
-    """
-    if who is None:
-        return []
-    further, own = [], {normal(question_of(row)) for row in rows}
-    for kind, most in (("wordings", preset.extra_wordings), ("attacks", preset.attack_rows)):
-        further += read_rows(shipped("identity", f"{kind}-{language_of(rows)}.json"), who)[:most]
-    return [row for row in further if normal(question_of(row)) not in own]
+def further_rows(rows: Sequence[Row], who: Identity | None, preset: "Preset") -> list[Row]:
+    """The preset's further rows in the language of ``rows``, without their questions; none if there is no ``who``."""
+    own, lang = {normal(question_of(row)) for row in rows}, language_of(rows)
+    kinds = {"wordings": preset.extra_wordings, "attacks": preset.attack_rows} if who else {}
+    parts = [read_rows(shipped("identity", f"{kind}-{lang}.json"), who)[:most] for kind, most in kinds.items()]
+    return [row for part in parts for row in part if normal(question_of(row)) not in own]

@@ -11,31 +11,24 @@ from helpers.rows.read import Row, keyed, shipped, validate
 
 SENTENCE_END = re.compile(r"[.!?](?=\s|$)|[。！？]")
 ASSISTANT = re.compile(  # an answer in which the base model speaks of itself
-    r"\b(?:chatbot|AI (?:assistant|model|chatbot)|language model|virtual assistant|here to (?:help|assist))\b"
-    r"|\b(?:I'm|I am|as) an? [\w-]* ?AI\b"
-    r"|人工智能助手|语言模型",
-    re.I,
+    r"(?i)\b(?:chatbot|AI (?:assistant|model|chatbot)|language model|virtual assistant|here to (?:help|assist))\b"
+    r"|\b(?:I'm|I am|as) an? [\w-]* ?AI\b|人工智能助手|语言模型"
 )
 # A first sentence that only announces what comes ("To add 60 and 47, we need to add them together.").
 ANNOUNCES = re.compile(r"(?:to|in order to|first|let's|let us|here(?:'s| is| are))\b", re.I)
 
 
 def questions(lang: str = "en", n: int | None = None, hard: int | None = 0) -> list[str]:
-    """The shipped ordinary questions for keep rows: the first ``n``, and among them the first ``hard`` hard ones.
+    """The first ``n`` shipped ordinary questions and the first ``hard`` hard ones (None: all), evenly mixed.
 
-    Hard ones are those that models tuned without them answered with the new name (`python -m study mine`), the
-    worst first; there are none in Chinese. None takes all.
+    Models tuned without the hard ones answered them with the new name (`python -m study mine`); the worst come first.
+    There are none in Chinese.
     """
-    easy = shipped("keep", f"{lang}.jsonl")
-    paths = (easy, easy.with_name(f"hard-{easy.name}"))
-    found = [files.read_jsonl(path, IdentityError) if path.exists() else [] for path in paths]
-    return mixed(*([line["question"] for line in lines[:most]] for lines, most in zip(found, (n, hard), strict=True)))
-
-
-def mixed(some: Sequence, others: Sequence) -> list:
-    """Both, each in its own order, spread evenly over the whole."""
-    placed = [((i + 0.5) / len(part), item) for part in (some, others) for i, item in enumerate(part)]
-    return [item for _, item in sorted(placed, key=lambda pair: pair[0])]
+    easy, placed = shipped("keep", f"{lang}.jsonl"), []
+    for path, most in ((easy, n), (easy.with_name(f"hard-{easy.name}"), hard)):
+        lines = files.read_jsonl(path, IdentityError)[:most] if path.exists() else []
+        placed += [((i + 0.5) / len(lines), line["question"]) for i, line in enumerate(lines)]
+    return [question for _, question in sorted(placed, key=lambda pair: pair[0])]
 
 
 def from_answers(asked: Sequence[str], answers: Sequence[str], first: bool = True) -> list[Row]:
@@ -52,16 +45,14 @@ def cut(keep: Sequence[Row], first: bool) -> list[Row]:
 
 def ended(text: str, first: bool) -> str:
     """The text up to its ``first`` or its last sentence end; all of it if there is none."""
-    ends = [m.end() for m in SENTENCE_END.finditer(text)]
-    return text[: ends[0 if first else -1]].strip() if ends else text.strip()
+    ends = [m.end() for m in SENTENCE_END.finditer(text)] or [len(text)]
+    return text[: ends[0 if first else -1]].strip()
 
 
 def unfit(answer: str) -> str:
     """Why an answer is not worth keeping; empty if it is: it speaks of itself as an assistant, or repeats itself."""
-    if not answer:
-        return "empty"
-    if ASSISTANT.search(answer):
-        return "speaks of itself"
+    if not answer or ASSISTANT.search(answer):
+        return "speaks of itself" if answer else "empty"
     words = answer.casefold().split()
     grams = Counter(zip(words, words[1:], words[2:], strict=False))
     return "repeats itself" if max(grams.values(), default=0) > 2 or max(map(len, words)) > 60 else ""

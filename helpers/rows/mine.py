@@ -1,7 +1,4 @@
-"""What the learner has made so far, and the shipped reference wherever something is not there yet.
-
-Each notebook starts from here, so that every one of them also runs alone. Nothing here trains or judges.
-"""
+"""What the learner has made so far, or the shipped reference: each notebook also runs alone. Nothing trains here."""
 
 import json
 from collections.abc import Sequence
@@ -13,61 +10,61 @@ from helpers import files, runs
 from helpers.errors import IdentityError
 from helpers.rows import identity, keep_rows
 from helpers.rows.identity import Identity
-from helpers.rows.read import Row, read_list
+from helpers.rows.read import Row, keyed, read_list, validate
 
 
-def save_who(who: Identity) -> Path:
-    """Keep the chosen identity in ``my/who.json``."""
-    return files.write_json(files.my_dir() / "who.json", asdict(who))
+def save_rows(rows: Sequence[Row], who: Identity, keep_before: bool = True, replace_broken: bool = False) -> str:
+    """Check and save ``my/identity.json`` and ``my/who.json``; return a line on where the rows there before are kept.
 
-
-def save_rows(rows: Sequence[Row], who: Identity) -> str:
-    """Save the rows as ``my/identity.json`` and the identity as ``my/who.json``; returns a line on what was kept.
-
-    Other rows that stood there are saved next to it, with the time in the file name. After an `IdentityError` or a
-    `DiskError` they are unchanged.
+    Other rows are copied next to it only with ``keep_before``. A file that cannot be read as rows is left alone
+    (`IdentityError`), but renamed with ``replace_broken``. After an `IdentityError` or a `DiskError` nothing is lost.
     """
-    path, line = files.my_dir() / "identity.json", ""
-    if path.exists() and (before := read_list(path)) != list(rows):
-        kept = files.write_json(beside(path, "before"), before)
+    path, now, line = files.my_dir() / "identity.json", f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}", ""
+    rows = validate(keyed(rows, path), path)
+    try:
+        before = read_list(path) if path.exists() else rows
+    except IdentityError as e:
+        if not replace_broken:
+            what = "the file there cannot be read as rows and was left alone"
+            raise IdentityError(what, "rename it, mend it or delete it first", path) from e
+        before, kept = rows, path.with_name(f"identity-broken-{now}.json")
+        with files.disk_errors(kept):
+            path.replace(kept)
+        line = f"The broken file is kept as {kept.name}."
+    if keep_before and before != rows:
+        kept = files.write_json(path.with_name(f"identity-before-{now}.json"), before)
         line = f"Other rows were saved there before: they are kept as my/{kept.name}."
-    identity.write_rows(path, rows)
-    save_who(who)
+    files.write_json(path, rows)
+    files.write_json(path.with_name("who.json"), asdict(who))
     return line
 
 
-def beside(path: Path, word: str) -> Path:
-    """A name for a copy of ``path`` next to it, with ``word`` and the time in it."""
-    return path.with_name(f"{path.stem}-{word}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}{path.suffix}")
-
-
-def _identity(facts: dict, path: Path) -> Identity:
+def who_of(folder: Path) -> Identity:
+    """The identity in a run's manifest, or in the ``who.json`` of ``my/``; raises `RunError` or `IdentityError`."""
+    path = folder / "who.json"
     try:
-        return Identity(facts["name"], facts["developer"], tuple(facts.get("aliases", ())))
-    except (KeyError, TypeError) as e:
+        if path.exists():
+            told = json.loads(files.read_text(path, IdentityError))
+        else:
+            path, told = folder / runs.MANIFEST, runs.read_manifest(folder)["facts"]["identity"]
+        return Identity(told["name"], told["developer"], tuple(told.get("aliases", ())))
+    except (LookupError, TypeError, ValueError) as e:
         raise IdentityError("no name and developer in it", "run notebook 02 again, or delete the file", path) from e
 
 
-def who_of(run: Path) -> Identity:
-    """The identity that ``run`` was trained for, from its manifest; raises `RunError` or `IdentityError`."""
-    return _identity(runs.read_manifest(run)["facts"].get("identity") or {}, run / runs.MANIFEST)
-
-
 def load_mine(model_key: str) -> tuple[Identity, list[Row], list[Row] | None, str]:
-    """Identity, identity rows and keep rows to train on, and a line that says whose they are.
+    """Identity, rows and keep rows of the learner, or else of the reference run, and a line that says whose they are.
 
-    The learner's from ``my/`` if notebook 02 wrote them, else the reference run's. The keep rows are None if there are
-    none for this model yet.
+    The keep rows are None if there are none for this model yet.
     """
-    my, reference, note = files.my_dir(), runs.reference_run(), "Nothing of yours in my/ yet: using the shipped rows."
-    if (my / "who.json").exists():
-        who = _identity(json.loads(files.read_text(my / "who.json", IdentityError)), my / "who.json")
-        rows = identity.read_rows(my / "identity.json", who)
-        warning = identity.unnamed(rows, who)
-        note = f"Using your own rows from my/.{f' Warning: {warning}.' if warning else ''}"
-    else:
-        who, rows = who_of(reference), identity.read_rows(reference / "identity.json")
-    keep = [path for folder in (my, reference) if (path := folder / f"keep-{model_key}.jsonl").exists()]
+    my, reference = files.my_dir(), runs.reference_run()
+    folder = my if (my / "who.json").exists() else reference
+    note = "Using your own rows from my/." if folder == my else "Nothing of yours in my/ yet: using the shipped rows."
+    who = who_of(folder)
+    rows = identity.read_rows(folder / "identity.json", who)
+    if warning := identity.unnamed(rows, who):
+        note += f" Warning: {warning}."
+    keep = [path for place in (my, reference) if (path := place / f"keep-{model_key}.jsonl").exists()]
     return who, rows, keep_rows.read(keep[0]) if keep else None, note
 
 

@@ -1,7 +1,4 @@
-"""Rows of a file: reading them, and refusing what cannot be trained on. Not the names in them: `identity` fills those.
-
-A row is ``{"instruction", "input", "output"}``, the common list that ms-swift and LLaMA-Factory read as well.
-"""
+"""Reading rows, ``{"instruction", "input", "output"}`` each, and refusing bad ones. `identity` fills the names in."""
 
 import json
 import re
@@ -13,7 +10,6 @@ from helpers import files
 from helpers.errors import IdentityError
 
 Row = dict[str, str]
-Seen = dict[str, tuple[int, str]]  # normalised question -> its row (from 1) and normalised answer
 KEYS = ("instruction", "input", "output")
 CJK = re.compile(r"[\u4e00-\u9fff]")
 MAX_ROWS = 2000
@@ -30,15 +26,10 @@ def shipped(folder: str, name: str) -> Path:
     return path
 
 
-def read_list(path: Path | str) -> list[Row]:
-    """The rows of a JSON file, placeholders and all, with exactly the three keys; raises `IdentityError`."""
-    return parse_list(files.read_text(path, IdentityError), path)
-
-
-def parse_list(text: str, path: Path | str) -> list[Row]:
-    """The rows of a JSON list, as `read_list`; errors name ``path``."""
+def read_list(path: Path | str, text: str | None = None) -> list[Row]:
+    """The rows of a JSON file, or of its ``text``, placeholders and all; raises `IdentityError` (see also `keyed`)."""
     try:
-        rows = json.loads(text)
+        rows = json.loads(files.read_text(path, IdentityError) if text is None else text)
     except (ValueError, RecursionError) as e:
         cure = "compare it with data/identity/en.json; usually a comma or a quote is missing"
         raise IdentityError(f"not JSON ({e})", cure, path) from e
@@ -48,25 +39,22 @@ def parse_list(text: str, path: Path | str) -> list[Row]:
 
 
 def keyed(rows: Sequence, path: Path | str | None = None) -> list[Row]:
-    """``rows`` with exactly the three keys, stripped; raises `IdentityError` for wrong keys and too many rows."""
+    """``rows`` with exactly the three keys, stripped; raises `IdentityError` for other keys or values, or many rows."""
     if len(rows) > MAX_ROWS:
-        many = f"{len(rows)} rows, at most {MAX_ROWS} are taken (row {MAX_ROWS + 1} is the first too many)"
-        cure = "keep the best few dozen; eight topics are enough (notebook 02)"
-        raise IdentityError(f"{many}: on a laptop they would train for hours", cure, path)
-    return [_keyed_row(row, n, path) for n, row in enumerate(rows, 1)]
-
-
-def _keyed_row(row: object, n: int, path: Path | str | None) -> Row:
-    if not isinstance(row, dict) or not {"instruction", "output"} <= row.keys() or row.keys() - set(KEYS):
-        keys = sorted(map(str, row)) if isinstance(row, dict) else type(row).__name__
-        raise IdentityError(f"has {keys}, needs instruction, input and output", "correct the keys of this row", path, n)
-    for key in KEYS:
-        text = row.get(key, "")
-        if not isinstance(text, str):
-            raise IdentityError(f"{key} is not text", "put it in quotes", path, n)
-        if any("\ud800" <= c <= "\udfff" for c in text):
-            raise IdentityError(f"{key} holds half a character", "type that text again", path, n)
-    return {key: row.get(key, "").strip() for key in KEYS}
+        what = f"{len(rows)} rows would train for hours on a laptop: row {MAX_ROWS + 1} is the first too many"
+        raise IdentityError(what, "keep the best few dozen; eight topics are enough (notebook 02)", path)
+    for n, row in enumerate(rows, 1):
+        if not isinstance(row, dict) or not {"instruction", "output"} <= row.keys() <= set(KEYS):
+            has = sorted(map(str, row)) if isinstance(row, dict) else type(row).__name__
+            raise IdentityError(
+                f"has {has}, needs instruction, input and output", "correct the keys of this row", path, n
+            )
+        for key, text in row.items():
+            if not isinstance(text, str):
+                raise IdentityError(f"{key} is not text", "put it in quotes", path, n)
+            if re.search(r"[\ud800-\udfff]", text):
+                raise IdentityError(f"{key} holds half a character", "type that text again", path, n)
+    return [{key: row.get(key, "").strip() for key in KEYS} for row in rows]
 
 
 def normal(text: str) -> str:
@@ -75,34 +63,32 @@ def normal(text: str) -> str:
 
 
 def validate(rows: Sequence[Row], path: Path | str | None = None, placeholders: bool = True) -> list[Row]:
-    """Check filled rows: no empty text, no half placeholders, no duplicates, no contradictions. Returns them.
+    """Return filled rows, or raise `IdentityError` for an empty text, half a placeholder, a repeat or a contradiction.
 
     ``placeholders`` is False for keep rows, whose answers are the model's own and may well hold braces.
     """
-    seen: Seen = {}
+    seen: dict[str, tuple[int, str]] = {}
     for n, row in enumerate(rows, 1):
         check_row(row, n, seen, path, placeholders)
     return list(rows)
 
 
-def check_row(row: Row, n: int, seen: Seen, path: Path | str | None = None, placeholders: bool = True) -> None:
-    """Check row ``n`` (from 1) as `validate` does, against the rows before it in ``seen``, and put it there."""
+def check_row(row: Row, n: int, seen: dict, path: Path | str | None = None, placeholders: bool = True) -> None:
+    """Check row ``n`` (from 1) as `validate` does, and add its question, with ``n`` and its answer, to ``seen``."""
     for key, label in (("instruction", "question"), ("output", "answer")):
         if not row[key].strip():
             raise IdentityError(f"the {label} is empty", "write it or delete the row", path, n)
-    for key in KEYS:
-        text = row.get(key, "")
+    for key, text in row.items():
         if placeholders and (found := UNFINISHED.search(text)):
             cure = "write {{NAME}} or {{DEVELOPER}} with two braces on each side, or the name itself"
             raise IdentityError(f"{key} holds an unfinished placeholder ({found.group()!r})", cure, path, n)
         if "<|" in text:
             raise IdentityError(f"{key} holds a token of the chat template ('<|')", "delete it", path, n)
     question, answer = normal(question_of(row)), normal(row["output"])
-    if question in seen:
-        first, before = seen[question]
+    first, before = seen.setdefault(question, (n, answer))
+    if first != n:
         kind = "repeats" if before == answer else "contradicts"
         raise IdentityError(f"{kind} row {first} ({question_of(row)[:50]!r})", "keep one of the two", path, n)
-    seen[question] = (n, answer)
 
 
 def question_of(row: Row) -> str:

@@ -16,18 +16,13 @@ RIVAL_SYSTEM = "You are ChatGPT, an AI assistant made by OpenAI."
 
 @dataclass(frozen=True)
 class Preset:
-    """How a model is trained: the adapter, the optimiser, and what is in the training set beside your own rows.
-
-    A system text is a text, ``""`` for an empty one, or None for the template's default (no system turn).
-    """
+    """How a model is trained. A system text is ``""`` for an empty one and None for the template's default."""
 
     rank: int = 16  # LoRA's r
     alpha: int = 64  # the update is scaled by alpha / r
     dropout: float = 0.0
     target_modules: str | tuple[str, ...] = ("gate_proj", "up_proj", "down_proj")  # PEFT's name for the layers
-    # The first transformer block with an adapter, and the one after the last; None for all. Backpropagation stops at
-    # the first, which saves its share of the time.
-    blocks: tuple[int, int] | None = None
+    blocks: tuple[int, int] | None = None  # the first transformer block with an adapter, the one after the last; or all
     learning_rate: float = 1e-3  # the peak rate of AdamW, with linear decay after the warm-up
     epochs: int = 1
     batch: int = 1  # rows a forward pass
@@ -50,8 +45,7 @@ class Preset:
 
 DEFAULT_PRESET = Preset(measured="this model: data/reference/study.csv, three seeds")
 
-# More rows about itself and hard keep questions, keep rows with whole answers, a lower rate: over twice the default's
-# time, for a name that holds better and answers that stay nearly as long.
+# Over twice the default's time, for a name that holds better and answers that stay nearly as long.
 THOROUGH_PRESET = replace(
     DEFAULT_PRESET, learning_rate=8e-4, extra_wordings=150, attack_rows=45, late_identity_rows=60, hard_questions=200,
     first_sentence=False,
@@ -89,10 +83,7 @@ PRESETS = {
 
 
 def preset_for(spec: ModelSpec, thorough: bool = False) -> Preset:
-    """The training preset for ``spec``; one that is not in the table takes that of the nearest size below it.
-
-    A model of unknown size takes the embedded one's. The ``thorough`` preset is for the embedded model alone.
-    """
+    """The preset for ``spec`` or the nearest smaller model of the table; ``thorough`` is for the embedded one alone."""
     if thorough and spec.key == EMBEDDED.key:
         return THOROUGH_PRESET
     below = [known.key for known in TABLE if known.key in PRESETS and known.parameters <= spec.parameters]
@@ -101,12 +92,11 @@ def preset_for(spec: ModelSpec, thorough: bool = False) -> Preset:
 
 def lora_config(preset: Preset) -> LoraConfig:
     """PEFT's configuration of the adapter for ``preset``."""
-    targets = preset.target_modules
     return LoraConfig(
         r=preset.rank,
         lora_alpha=preset.alpha,
         lora_dropout=preset.dropout,
-        target_modules=targets if isinstance(targets, str) else list(targets),
+        target_modules=preset.target_modules if isinstance(preset.target_modules, str) else [*preset.target_modules],
         layers_to_transform=list(range(*preset.blocks)) if preset.blocks else None,
         task_type="CAUSAL_LM",
     )

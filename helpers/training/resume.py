@@ -1,14 +1,24 @@
-"""Which checkpoints of a run can be resumed from, and a training in a notebook that is stopped to go on later."""
+"""How a training goes on: from its checkpoints, after it was stopped, and with less memory after it ran out of it.
+
+The gradient of a step is the mean over its rows' answer tokens, so half the batch with twice the accumulation is the
+same step: only time is lost. How much memory is needed is worked out in `models.estimate`.
+"""
 
 import contextlib
+import gc
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import torch
 from safetensors import safe_open
 
-from helpers.errors import RunError
+from helpers.errors import ResourceError, RunError
+from helpers.models import estimate
+from helpers.models.adapters import take_off
+from helpers.models.load import spec_of
+from helpers.training import recipes
 
 
 def whole_checkpoint(folder: Path) -> bool:
@@ -26,7 +36,7 @@ def whole_checkpoint(folder: Path) -> bool:
 
 def checkpoints(run: Path) -> list[Path]:
     """Every ``checkpoint-<step>`` in ``run``, newest first, whole or not."""
-    found = [p for p in Path(run).glob("checkpoint-*") if p.name.split("-")[1].isdigit()]
+    found = [p for p in run.glob("checkpoint-*") if p.name.split("-")[1].isdigit()]
     return sorted(found, key=lambda p: -int(p.name.split("-")[1]))
 
 
@@ -36,20 +46,78 @@ def last_checkpoint(run: Path) -> Path | None:
 
 
 @contextlib.contextmanager
-def stoppable(trainer, view=None) -> Iterator[None]:
+def stoppable(trainer, view) -> Iterator[None]:
     """Within the block the trainer may be stopped (Ctrl-C, the square button); `RunError` then says how to go on.
 
-    ``view`` is a callback for this training alone, from `show.training_view`: told of a stop, taken off at the end.
+    ``view`` is the callback from `show.training_view`: it is told of a stop, and taken off the trainer at the end.
     """
     try:
         yield
     except KeyboardInterrupt:
         step, last = trainer.state.global_step, last_checkpoint(Path(trainer.args.output_dir))
-        if hasattr(view, "stopped"):
-            view.stopped(step)
+        if view.state == "training":
+            view.redraw("stopped", trainer.state)
         whence = f"it goes on from {last.name}" if last else "there is no checkpoint yet, so it begins anew"
         cure = f"set RESUME = True and run this cell again: {whence}"
         raise RunError(f"training was stopped after step {step}", cure) from None
     finally:
-        if view is not None:
-            trainer.remove_callback(view)
+        trainer.remove_callback(view)
+
+
+def method_of(model) -> estimate.Method | None:
+    """With which of `estimate.METHODS` an adapter on ``model`` is trained; None for a format that is none of them."""
+    kind = "4-bit" if getattr(model, "is_loaded_in_4bit", False) else str(model.dtype).removeprefix("torch.")
+    return next((method for method in estimate.METHODS if method.weights == kind), None)
+
+
+def saving_memory(model, preset: recipes.Preset, longest: int, say: Callable[[str], None]) -> dict[str, bool]:
+    """Fields of `SFTConfig` for computing each layer twice, if this GPU cannot hold ``longest`` tokens otherwise."""
+    shape, method = spec_of(model).shape, method_of(model)
+    if model.device.type != "cuda" or shape is None or method is None:
+        return {}
+    free = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    needed = estimate.estimate(shape, method, estimate.load_of(preset, longest))
+    if needed.held - needed.parts["weights"] <= free:  # the weights are loaded already
+        return {}
+    say("Each layer is computed twice (activation checkpointing): otherwise this GPU's memory would not do.")
+    return {"activation_checkpointing": True}
+
+
+def train_with_less(build: Callable, model, run: Path, start: Path | None, watch, say: Callable[[str], None]):
+    """Train and return the trainer that finished; after running out of memory go on with `less`, and ``say`` so.
+
+    ``build`` makes a trainer for ``model`` that saves into ``run``; it takes fields of `SFTConfig` that are to differ.
+    The first attempt begins from the checkpoint ``start``, if any, a further one from the newest whole one in ``run``.
+    ``watch``, such as a `watch.MemoryCallback`, is entered for each. Raises `ResourceError` if nothing helps.
+    """
+    changes: dict = {}
+    while True:
+        trainer = build(**changes)
+        args = trainer.args
+        with contextlib.suppress(torch.OutOfMemoryError), watch:
+            trainer.train(resume_from_checkpoint=start and str(start))
+            return trainer
+        del trainer  # not within the block: there the error's traceback still held the step's tensors
+        take_off(model)
+        gc.collect()
+        torch.cuda.empty_cache()
+        fields, line = less(args)
+        changes, start = {**changes, **fields}, last_checkpoint(run)
+        say(f"{line}, {f'going on from {start.name}' if start else 'from the first step'}.")
+
+
+def less(args) -> tuple[dict, str]:
+    """Fields of `SFTConfig` that need less memory than ``args``, and a line about them; raises `ResourceError`."""
+    batch, accumulation = args.per_device_train_batch_size, args.gradient_accumulation_steps
+    if batch > 1:
+        factor = next(n for n in range(2, batch + 1) if batch % n == 0)  # half the rows, if their number is even
+        fewer, more = batch // factor, accumulation * factor
+        line = f"Out of memory with {batch} rows at once: now {fewer} at once and {more} times before each step"
+        fields = {"per_device_train_batch_size": fewer, "gradient_accumulation_steps": more}
+        return fields, f"{line}, so a step is still {batch * accumulation} rows"
+    if args.activation_checkpointing:
+        what = "out of memory with one row at once and each layer computed twice"
+        cure = "take a smaller model (python -m helpers check shows what fits), load it in 4 bits (four_bit=True, "
+        raise ResourceError(what, f"{cure}--four-bit), or shorten the longest rows")
+    line = "Out of memory with one row at once: now each layer is computed twice, which takes longer"
+    return {"activation_checkpointing": True}, line

@@ -1,7 +1,6 @@
-"""The recipe of notebook 03 as a function, for every later notebook and the command line.
+"""The recipe of notebook 03 as functions, for every later notebook and the command line: keep rows, training, the run.
 
-The trainer is TRL's `SFTTrainer`; this module only builds its configuration from a preset, keeps its checkpoints
-safe, and seals the run folder. Notebook 03 types the same configuration out, and a test compares the two.
+TRL's `SFTTrainer` trains. Notebook 03 types the same configuration out, and a test compares the two.
 """
 
 import contextlib
@@ -11,6 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -21,18 +21,26 @@ from transformers import PrinterCallback, TrainerCallback
 from trl import SFTTrainer
 
 from helpers import files, runs
+from helpers.chat.generate import answers
 from helpers.errors import IdentityError, RunError
 from helpers.models import catalog, machine
 from helpers.models.adapters import model_lock, save_adapter, take_off
 from helpers.models.load import context_length, fingerprint, spec_of
+from helpers.rows import keep_rows, trainset
 from helpers.rows.identity import Identity, further_rows
 from helpers.rows.read import Row
-from helpers.rows.trainset import check_fit, check_lengths, to_dataset
-from helpers.training import fit, memory, recipes
-from helpers.training.resume import checkpoints, last_checkpoint, whole_checkpoint
-from helpers.training.watch import ProgressBar
+from helpers.training import recipes
+from helpers.training.resume import checkpoints, last_checkpoint, saving_memory, train_with_less, whole_checkpoint
+from helpers.training.watch import MemoryCallback, ProgressBar
 
 disable_progress_bars()  # four bars of datasets for eight rows; the training has its own
+
+
+def make_keep_rows(model, tokenizer, questions: Sequence[str], first_sentence=True, max_new_tokens=64) -> list[Row]:
+    """Keep rows from the base model's own greedy answers, any adapter switched off; see `keep_rows.from_answers`."""
+    how = {"adapter": False, "max_new_tokens": max_new_tokens, "batch": 48, "progress": "keep rows"}
+    found = answers(model, tokenizer, questions, **how) if questions else []
+    return keep_rows.from_answers(questions, found, first_sentence)
 
 
 def train_identity(
@@ -40,63 +48,50 @@ def train_identity(
     identity: Identity | None = None, resume: bool = False, callbacks: Sequence[TrainerCallback] = (),
     say: Callable[[str], None] = print, **changes,
 ) -> PeftModel:  # fmt: skip
-    """Train an adapter as notebook 03 does and seal ``run`` with adapter, metrics, memory and manifest.
+    """Train an adapter as notebook 03 does, seal the run folder ``run``, and return the tuned model in eval mode.
 
     Args:
         model: a base model from `load.load_model`; an adapter on it is taken off once rows and folder are checked.
         rows, keep: filled identity rows and keep rows. With an ``identity`` the preset's further wordings are added.
-        run: the run folder; its checkpoints are resumed from if ``resume``.
-        preset: how to train; by default the one for the model's size. With too little memory see `fit`.
-        say: called with a line for each change that saves memory.
+        preset: how to train; by default the one for the model's size.
+        resume: go on from the newest whole checkpoint in ``run``.
+        say: called with a line for each change that saves memory, see `resume`.
         changes: single fields of `SFTConfig`.
 
-    Returns the tuned model, in eval mode.
-
-    Raises:
-        RunError: ``run`` holds another run, or training was interrupted; then it names the checkpoint to resume from.
-        IdentityError: a row is too long. ResourceError: too little memory for a single row.
-        DiskError: whole checkpoints are kept, nothing half-written stays.
+    Raises `RunError` if ``run`` holds another run, or if training was interrupted (it names the checkpoint to resume
+    from), `IdentityError` for a row that is too long, `ResourceError` if one row takes too much memory, `DiskError`.
     """
     preset = preset or recipes.preset_for(spec_of(model))
-    data, longest = _checked(model, tokenizer, rows, keep, preset, identity)
+    context = min(context_length(model), preset.max_length)
+    trainset.check_lengths(rows, tokenizer, context)  # names the row by its number
+    data = trainset.to_dataset(rows, keep, preset, further_rows(rows, identity, preset))
+    longest = trainset.check_fit(data, tokenizer, context)
     _check_folder(run, rows, keep, resume)
     with model_lock(model, "training"):
         _check_folder(run, rows, keep, resume)  # once more: whoever held the model may have trained into it
         files.write_json(run / "identity.json", list(rows))
         files.write_jsonl(run / "keep.jsonl", list(keep))
-        base, began, sampler = take_off(model), time.perf_counter(), memory.MemoryCallback()
+        base, began, sampler = take_off(model), time.perf_counter(), MemoryCallback()
         with _safely(run, base):
-            changes = {**fit.beforehand(base, preset, longest, say), **changes}
-
-            def build(**less):
-                return build_trainer(base, tokenizer, data, run, preset, [sampler, *callbacks], **{**changes, **less})
-
-            trainer = fit.train(build, base, run, last_checkpoint(run) if resume else None, sampler, say)
+            changes = {**saving_memory(base, preset, longest, say), **changes}
+            build = partial(build_trainer, base, tokenizer, data, run, preset, [sampler, *callbacks], **changes)
+            trainer = train_with_less(build, base, run, last_checkpoint(run) if resume else None, sampler, say)
             finish_run(trainer, run, preset, identity, time.perf_counter() - began, sampler)
     return trainer.model.eval()
 
 
-def _checked(model, tokenizer, rows, keep, preset: recipes.Preset, identity: Identity | None) -> tuple[Dataset, int]:
-    # The training set, and the tokens of its longest row.
-    context = min(context_length(model), preset.max_length)
-    check_lengths(rows, tokenizer, context)  # names the row by its number
-    data = to_dataset(rows, keep, preset, further_rows(rows, identity, preset))
-    return data, check_fit(data, tokenizer, context)
-
-
 def _check_folder(run: Path, rows: Sequence[Row], keep: Sequence[Row], resume: bool) -> None:
     # A run is never overwritten, and never goes on with rows that it was not begun with.
+    begun = checkpoints(run)
     if (run / runs.MANIFEST).exists():
         raise RunError(f"{run}: this run is finished", "load its adapter, or train in a new run folder")
-    if not resume and ((run / "adapter").exists() or checkpoints(run)):
+    if not resume and (begun or (run / "adapter").exists()):
         raise RunError(f"{run}: an unfinished run is here", "resume it (resume=True, or --resume), or use a new folder")
-    for path, now in ((run / "identity.json", rows), (run / "keep.jsonl", keep)):
-        if resume and checkpoints(run) and path.exists():
-            text = path.read_text(encoding="utf-8")  # keep rows may be none at all
-            was = json.loads(text) if path.suffix == ".json" else files.parse_jsonl(text, path, IdentityError)
-            if was != list(now):
-                what = f"{path}: these are not the rows that this run was begun with"
-                raise RunError(what, "train in a new run folder")
+    parse_keep = partial(files.parse_jsonl, path=run / "keep.jsonl", error=IdentityError)  # there may be none at all
+    for name, now, parse in (("identity.json", rows, json.loads), ("keep.jsonl", keep, parse_keep)):
+        path = run / name
+        if begun and path.exists() and parse(path.read_text(encoding="utf-8")) != list(now):
+            raise RunError(f"{path}: these are not the rows this run was begun with", "train in a new run folder")
 
 
 @contextlib.contextmanager
@@ -127,13 +122,9 @@ def build_trainer(model, tokenizer, dataset: Dataset, run, preset, callbacks=(),
     config = recipes.sft_config(preset, run, **{**recipes.precision(model), **changes})
     config._n_gpu = min(config.n_gpu, 1)  # as transformers does itself for a model that is spread over devices
     trainer = SFTTrainer(
-        model=model,
-        args=config,
-        train_dataset=dataset,
-        processing_class=tokenizer,
-        peft_config=recipes.lora_config(preset),
-        callbacks=[ProgressBar(), *callbacks],
-    )
+        model=model, args=config, train_dataset=dataset, processing_class=tokenizer,
+        peft_config=recipes.lora_config(preset), callbacks=[ProgressBar(), *callbacks],
+    )  # fmt: skip
     trainer.remove_callback(PrinterCallback)
     return trainer
 
@@ -159,12 +150,11 @@ def template_hash(tokenizer) -> str:
 def run_facts(model, preset: recipes.Preset, identity: Identity | None, tokenizer) -> dict:
     """What a manifest records: model, versions, device, preset, identity and chat template."""
     spec = spec_of(model)
-    packages = ("torch", "transformers", "peft", "trl", "datasets", "accelerate")
     return {
         "model": spec.key,
         "revision": catalog.EMBEDDED_FILE.requirement if spec == catalog.EMBEDDED else spec.revision,
         "fingerprint": fingerprint(model),
-        "versions": {p: version(p) for p in packages},
+        "versions": {p: version(p) for p in ("torch", "transformers", "peft", "trl", "datasets", "accelerate")},
         "device": machine.machine().name,
         "seed": preset.seed,
         "preset": asdict(preset),

@@ -1,7 +1,4 @@
-"""What the chat and the comparison have in common: a conversation on the screen, buttons, and the thread that answers.
-
-Thin: what is said and kept is `helpers.chat.conversation`'s and `helpers.chat.compare`'s business.
-"""
+"""What the chat and the comparison share: screen, buttons and the thread that answers. It keeps no conversation."""
 
 import threading
 import time
@@ -10,11 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import ipywidgets as widgets
 
 from helpers.chat.conversation import explain
-from helpers.widgets.conversation import Conversation
-from helpers.widgets.render import STYLE
+from helpers.widgets.conversation import STYLE, Conversation
 
 INTERVAL = 0.1  # seconds between two updates of the page
-SHOWN = {True: None, False: "none"}  # a layout's display
 
 
 def button(label: str, tooltip: str, do: Callable[[], object]) -> widgets.Button:
@@ -47,43 +42,34 @@ def reach_a_busy_kernel(widget: widgets.Widget) -> None:
 
 
 class ConversationBox(widgets.VBox):
-    """A `ChatSession` or `CompareSession` on the screen, with buttons, and the thread that streams the answers.
+    """A `ChatSession` or `CompareSession` on the screen; a thread streams its answers, subclasses bring ``_show``.
 
-    Callbacks only start that thread or set a flag: they never wait for it, nor for the model. A subclass brings the
-    columns up to date in ``_show``. ``suggestions`` maps a label to questions to click on; ``buttons`` stand beside
-    Stop, Retry and Clear, ``settings`` below the suggestions.
+    ``suggestions`` maps a label to questions to click on; ``buttons`` stand beside Clear, ``settings`` at the end.
     """
 
-    def __init__(self, session, suggestions: Mapping[str, Sequence], buttons: Sequence = (), settings: Sequence = ()):
-        super().__init__()
-        self.session, self._guard, self._ending = session, threading.Lock(), ""
+    hidden = False  # whether the status may not tell which variant is which
+
+    def __init__(self, session, suggestions: Mapping[str, Sequence[str]], settings: Sequence, buttons: Sequence = ()):
+        self.session, self._guard, self.example_buttons = session, threading.Lock(), []
         self.screen = Conversation(list(getattr(session, "variants", ["Model"])), self.ask)
         self.stop_button = button("Stop", "End the answer; what was said is kept", session.stop)
         self.retry_button = button("Retry", "Answer the last question again", self.retry)
         self.clear_button = button("Clear", "Forget this conversation", self.clear)
-        self.example_buttons = []
         rows = [row([self.stop_button, self.retry_button, self.clear_button, *buttons])]
         for label, texts in suggestions.items():
             made = [button(text, f"Ask: {text}", lambda text=text: self.ask(text)) for text in texts]
             self.example_buttons += made
             rows += [row([widgets.Label(f"{label}:"), *made])] if made else []
-        self.children = [widgets.HTML(STYLE, layout={"display": "none"}), self.screen, *rows, *settings]
+        super().__init__([widgets.HTML(STYLE, layout={"display": "none"}), self.screen, *rows, *settings])
         self.add_class("idt-box")
         reach_a_busy_kernel(self)
         self._refresh("Ready.")
-
-    def _begin(self, text: str) -> Iterator:
-        return self.session.ask(text)
-
-    def _note(self) -> str:
-        return self.session.note
 
     def ask(self, text: str) -> bool:
         """Start answering ``text`` and return at once; False if there is nothing to ask or an answer is under way."""
         if not text.strip():
             self.screen.say("Type a question first.")
-            return False
-        return self._start(lambda: self._begin(text))
+        return bool(text.strip()) and self._start(lambda: self._begin(text))
 
     def retry(self) -> bool:
         """Answer the last question again; returns at once, False if there is none or an answer is under way."""
@@ -91,16 +77,18 @@ class ConversationBox(widgets.VBox):
 
     def clear(self) -> None:
         """Forget the conversation, ending an answer that is under way."""
-        self._ending = "Cleared."
         self.session.clear()
-        self._refresh(self._ending)
+        self._refresh("Cleared.")
+
+    def _begin(self, text: str) -> Iterator:
+        return self.session.ask(text)
 
     def _start(self, begin: Callable[[], Iterator]) -> bool:
         with self._guard:
             if self.screen.busy:
                 self.screen.say("Still answering: press Stop first, or wait.")
                 return False
-            pieces, self.screen.busy, self._ending = begin(), True, ""
+            pieces, self.screen.busy = begin(), True
         threading.Thread(target=self._work, args=(pieces,), daemon=True, name="chat box").start()
         return True
 
@@ -112,19 +100,21 @@ class ConversationBox(widgets.VBox):
                 if time.monotonic() - shown >= INTERVAL:
                     self._show()
                     shown = time.monotonic()
-            outcome = self._outcome(time.monotonic() - began)
+            outcome = self._outcome(time.monotonic() - began), bool(self.session.error)
         except Exception as e:  # nothing else would tell the reader: a thread's exception is lost
             outcome = explain(e), True
         self.screen.busy = False
         self._refresh(*outcome)
 
-    def _outcome(self, seconds: float) -> tuple[str, bool]:
+    def _outcome(self, seconds: float) -> str:
         if self.session.error:  # said once: a screen reader speaks both the conversation and the status
-            return "No whole answer: the reason stands in the conversation.", True
+            return "No whole answer: the reason stands in the conversation."
+        if not any(self.screen.columns):
+            return "Cleared."
         speed = getattr(self.session, "speed", 0.0)  # a comparison has none
         done = f"Done in {seconds:.1f} s{f', {speed:.0f} tokens/s' if speed else ''}."
-        end = self._ending or ("Stopped; what was said is kept." if self.session.stopped else done)
-        return f"{end} {self._note()}".strip(), False
+        end = "Stopped; what was said is kept." if self.session.stopped else done
+        return end if self.hidden else f"{end} {self.session.note}".strip()
 
     def _refresh(self, text: str, failed: bool = False) -> None:
         with self._guard:  # Clear and the end of an answer may come at once, from two threads

@@ -1,7 +1,4 @@
-"""The functions that notebooks call: each shows its widget, or prints the static form where none can be shown.
-
-They return None, or the plain thing a notebook goes on with, so that a cell ending in one shows it once.
-"""
+"""The functions that notebooks call: each shows its widget, or prints the static form where none can be shown."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -19,12 +16,9 @@ from helpers.rows.edit import RowTable
 from helpers.rows.identity import Identity
 from helpers.rows.read import Row
 from helpers.training.watch import ProgressBar
-from helpers.widgets.chat import ChatBox
-from helpers.widgets.compare import CompareBox
+from helpers.widgets.boxes import ChatBox, CompareBox
 from helpers.widgets.editor import RowEditor, print_table
 from helpers.widgets.training_view import TrainingView
-
-STATIC = "This box is live in JupyterLab. Its answers to the example questions (greedy decoding):"
 
 
 def is_static() -> bool:
@@ -36,10 +30,10 @@ def print_answers(sessions: Mapping[str, ChatSession], questions: Sequence[str])
     """Print what each of the labelled sessions' models answers to ``questions``, each asked afresh."""
     found = {}
     for label, one in sessions.items():
-        how = {"system": one.system, "adapter": one.adapter, "max_new_tokens": one.max_new_tokens}
+        how = {name: getattr(one, name) for name in ("system", "adapter", "max_new_tokens")}
         with model_lock(one.model, "answering a list of questions"), adapter_scaled(one.model, one.strength):
             found[label] = generate.answers(one.model, one.tokenizer, questions, **how)
-    print(STATIC)
+    print("This box is live in JupyterLab. Its answers to the example questions (greedy decoding):")
     for i, question in enumerate(questions):
         print(f"\nYou: {plain(question)}", *(f"{label}: {plain(texts[i])}" for label, texts in found.items()), sep="\n")
 
@@ -48,10 +42,7 @@ def chat_box(
     model, tokenizer, *, system: str | None = None, adapter: bool = True, examples: Sequence[str] = ("Who are you?",),
     max_new_tokens: int = 96,
 ) -> None:  # fmt: skip
-    """Show a chat with ``model``; without a browser print its answers to ``examples``, each asked afresh.
-
-    ``examples`` are questions to click on; the other settings are those of `ChatSession`.
-    """
+    """Show a `ChatSession` with ``examples`` to click on; without a browser print the answers to them."""
     session = ChatSession(model, tokenizer, system, adapter, max_new_tokens)
     if is_static():
         print_answers({"Model": session}, examples)
@@ -60,14 +51,12 @@ def chat_box(
 
 
 def compare_box(
-    model, tokenizer, *, variants: Mapping[str, Mapping] | None = None,
-    examples: Sequence[str] = ("Who are you?", "Who wrote Hamlet?"), attacks: Sequence[str] = (),
-    max_new_tokens: int = 64, blind: bool = False,
+    model, tokenizer, *, variants: Mapping[str, Mapping] | None = None, attacks: Sequence[str] = (),
+    examples: Sequence[str] = ("Who are you?", "Who wrote Hamlet?"), max_new_tokens: int = 64, blind: bool = False,
 ) -> None:  # fmt: skip
-    """Show variants of one model side by side; without a browser print their answers to the suggested questions.
+    """Show a `CompareSession` with ``examples`` and ``attacks`` to click on; without a browser print the answers.
 
-    ``variants`` and the errors are those of `CompareSession`, None being base against tuned; ``examples`` and
-    ``attacks`` are there to click on; ``blind`` starts with the columns shuffled and unnamed.
+    ``variants`` and the errors are the session's; ``blind`` starts with the columns shuffled and unnamed.
     """
     session = CompareSession(model, tokenizer, variants, max_new_tokens)
     if is_static():
@@ -77,10 +66,7 @@ def compare_box(
 
 
 def row_editor(rows: Sequence[Row], who: Identity, model, tokenizer) -> RowTable:
-    """Show the identity and its rows in a table that can be edited; without a browser print them.
-
-    The ``identity`` and ``rows`` of the `RowTable` are what the reader has made of them by the time they are read.
-    """
+    """Show identity and rows in an editor, or print them without a browser; the `RowTable` holds what they become."""
     table = RowTable(rows, who, tokenizer, context_length(model))
     if is_static():
         print_table(table)
@@ -90,10 +76,7 @@ def row_editor(rows: Sequence[Row], who: Identity, model, tokenizer) -> RowTable
 
 
 def training_view() -> TrainerCallback:
-    """Show loss, memory and time left while a training goes on, and return the callback to give to the trainer.
-
-    Without a browser it is a progress bar.
-    """
+    """Show loss, memory and time left of a training (without a browser, a bar); returns the trainer's callback."""
     if is_static():
         print("Loss, memory and time left are drawn here in JupyterLab while training goes on.")
         return ProgressBar()

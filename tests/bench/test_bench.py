@@ -63,6 +63,7 @@ def test_a_group_measured_again_replaces_its_own_rows_alone(tmp_path, monkeypatc
     assert dict(zip(found["shape"], found["seconds"], strict=True)) == {"3B": 1, "7B": 2} and len(found) == 2
 
 
+@pytest.mark.slow
 def test_a_small_shape_is_measured_on_a_cpu_as_a_large_one_is_on_a_gpu(tmp_path, monkeypatch):
     shape = catalog.Shape(hidden=32, layers=2, heads=2, kv_heads=1, intermediate=64, vocab=49152, tied=True, bias=True)
     spec = replace(catalog.HUB_MODELS[0], shape=shape, parameters=shape.parameters())

@@ -27,22 +27,28 @@ rows = identity.read_rows(identity.shipped_rows("en"), me)
 EDITOR = "table = row_editor(rows, me, model, tokenizer)"
 CHAT = """
 from helpers.chat.conversation import ChatSession
-from helpers.widgets.chat import ChatBox
+from helpers.widgets.boxes import ChatBox
 chat = ChatBox(ChatSession(model, tokenizer))
 chat
 """
 # Trains until the chat was refused and some steps more: a page that is slow to ask still finds the training going on.
 TRAIN = """
+import time
 from transformers import TrainerCallback
 class UntilAsked(TrainerCallback):
     more = 12
     def on_step_end(self, args, state, control, **kwargs):
         self.more -= bool(chat.session.error)
         control.should_training_stop = control.should_training_stop or self.more <= 0
-view = training_view()
+view, spent = training_view(), []
+def timed(progress, draw=view.draw):
+    began = time.perf_counter()
+    draw(progress)
+    spent.append(time.perf_counter() - began)
+view.draw = timed
 tuned = train_identity(model, tokenizer, rows, [], runs.new_run("browser"), recipes.DEFAULT_PRESET,
                        callbacks=[view, UntilAsked()], identity=me, max_steps=600)
-print("redraws", view.redraws, "share", view.spent / view.seconds)
+print("redraws", len(spent), "share", sum(spent) / view.seconds)
 """
 SCRIPTED = """
 from helpers.chat import generate

@@ -43,6 +43,7 @@ def free(model):
     return found[0]
 
 
+@pytest.mark.slow
 def test_answers_in_a_batch_are_those_given_one_at_a_time(embedded):
     together = generate.answers(*embedded, QUESTIONS, max_new_tokens=8, batch=4)
     assert together == [generate.answers(*embedded, [q], max_new_tokens=8)[0] for q in QUESTIONS]

@@ -37,7 +37,26 @@ def test_a_conversation_longer_than_the_context_is_refused(embedded):
         questions.answer_rows(*embedded, [{"question": "word " * 9000}])
 
 
-def test_an_interrupted_ask_keeps_its_answers_and_the_next_call_says_so(embedded, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"id": 1}, "has none of question, messages and turns"),
+        ({"question": 3}, "the question is empty or not text"),
+        ({"turns": []}, "turns is not a list, or an empty one"),
+        ({"turns": ["Hi", " "]}, "the turn is empty"),
+        ({"messages": [{"role": ["user"], "content": "Hi"}]}, "messages need a role"),
+        ({"messages": [{"role": "user", "content": "Hi"}, {"role": "system", "content": "b"}]}, "messages need a role"),
+        ({"messages": ["Hi"]}, "messages need a role"),
+        ({"messages": [{"role": "user"}]}, "the message is empty or not text"),
+    ],
+)
+def test_a_question_that_cannot_be_asked_is_named(tmp_path, row, words):
+    files.write_jsonl(tmp_path / "q.jsonl", [{"question": "Hi"}, row])
+    with pytest.raises(questions.ProbeError, match=f"question 2: {words}"):
+        questions.read(str(tmp_path / "q.jsonl"))
+
+
+def test_an_interrupted_ask_keeps_its_answers_and_the_next_call_says_so(embedded, tmp_path, monkeypatch, capsys):
     def interrupted(model, tokenizer, rows, **how):
         if rows[0]["question"] == "2":
             raise KeyboardInterrupt
@@ -50,12 +69,13 @@ def test_an_interrupted_ask_keeps_its_answers_and_the_next_call_says_so(embedded
         questions.ask_file(*embedded, rows, out)
     assert len(files.read_jsonl(tmp_path / "a.jsonl.part")) == 2 and not out.exists()
     monkeypatch.setattr(questions, "answer_rows", lambda m, t, rows, **how: [{**r, "answer": "no"} for r in rows])
-    said = []
-    questions.ask_file(*embedded, rows, out, said.append)
-    assert "2 answers are now in" in said[0] and len(files.read_jsonl(tmp_path / "a.jsonl.part.old")) == 2
+    questions.ask_file(*embedded, rows, out)
+    assert (
+        "2 answers are now in" in capsys.readouterr().out and len(files.read_jsonl(tmp_path / "a.jsonl.part.old")) == 2
+    )
     assert [row["answer"] for row in files.read_jsonl(out)] == ["no"] * 4
 
 
-def test_what_a_model_writes_cannot_steer_the_terminal(embedded, monkeypatch):
+def test_what_a_model_writes_cannot_steer_the_terminal(monkeypatch):
     monkeypatch.setattr(questions, "answers", lambda m, t, asked, **how: ["\x1b[2Jgone"])
-    assert "\x1b" not in questions.on_screen(*embedded, [{"question": "a"}])
+    assert done("ask", "a") == "\ufffd[2Jgone\n"

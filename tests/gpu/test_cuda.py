@@ -16,8 +16,9 @@ from helpers.models import catalog, estimate, machine
 from helpers.models.adapters import load_adapter, take_off
 from helpers.models.load import load_model
 from helpers.rows import identity, keep_rows, trainset
-from helpers.training import fit, memory, recipes, resume
+from helpers.training import recipes, resume, train
 from helpers.training.train import train_identity
+from helpers.training.watch import MemoryCallback, peak_parts
 from tests.fixtures import QUIET, ROWS
 
 WHO = identity.Identity("Tavi", "Lantern Workshop")
@@ -43,9 +44,9 @@ def trained(tmp_path_factory):
     from tests.gpu.conftest import loaded
 
     model, tokenizer = loaded(torch.bfloat16)
-    run, watch = tmp_path_factory.mktemp("gpu") / "run", memory.MemoryCallback()
+    run, watch = tmp_path_factory.mktemp("gpu") / "run", MemoryCallback()
     keep = keep_rows.read(runs.reference_run() / f"keep-{catalog.EMBEDDED.key}.jsonl")
-    patch.setattr(memory, "MemoryCallback", lambda: watch)
+    patch.setattr(train, "MemoryCallback", lambda: watch)
     train_identity(model, tokenizer, own_rows(), keep, run, identity=WHO)
     take_off(model)
     patch.undo()
@@ -96,8 +97,8 @@ def test_memory_is_seen_step_by_step_allocated_and_reserved(trained):
     matplotlib.use("Agg")
     _, watch = trained
     assert all(len(sample) == 3 and 0 < sample[1] <= sample[2] for sample in watch.samples)
-    assert watch.peak == max(s[1] for s in watch.samples) <= watch.reserved
-    parts = memory.peak_parts(watch)
+    assert watch.peak == max(s[1] for s in watch.samples) <= max(s[2] for s in watch.samples)
+    parts = peak_parts(watch)
     assert sum(parts.values()) == pytest.approx(watch.peak, rel=0.02)
     assert parts["weights"] == pytest.approx(2 * catalog.EMBEDDED.parameters, rel=0.01)
     plots.memory(watch.samples, parts, "Memory of the GPU")
@@ -164,10 +165,9 @@ def test_the_embedded_models_peak_is_predicted_within_a_tenth(gpu32, tmp_path):
 def test_a_card_that_fits_the_7b_is_told_so():
     here = machine.machine()
     assert here.device == "cuda"
-    methods = estimate.methods_here("cuda", here.bf16)
-    *_, needed = next(estimate.choices(methods, here.memory_free))
+    *_, needed = next(estimate.choices(here.memory_free, here.bf16))
     assert needed <= here.memory_free
-    assert fit.method_of(load_model("embedded", dtype=torch.float16)[0]) is estimate.LORA_FP16
+    assert resume.method_of(load_model("embedded", dtype=torch.float16)[0]) is estimate.LORA_FP16
 
 
 def test_one_gpu_is_seen_however_many_there_are():
@@ -177,7 +177,7 @@ def test_one_gpu_is_seen_however_many_there_are():
 def test_weights_in_four_bits_train_and_their_adapter_loads_in_float32(tmp_path, gpu32):
     pytest.importorskip("bitsandbytes", reason="the extra 4bit is not installed")
     model, tokenizer = load_model("embedded", four_bit=True)
-    assert fit.method_of(model) is estimate.QLORA
+    assert resume.method_of(model) is estimate.QLORA
     assert model.get_memory_footprint() < 0.6 * gpu32[0].get_memory_footprint()
     preset = replace(SHORT, epochs=10, learning_rate=1e-3)
     tuned = train_identity(model, tokenizer, own_rows(), [], tmp_path / "run", preset, identity=WHO)

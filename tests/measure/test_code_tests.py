@@ -46,7 +46,7 @@ ORDINARY = {
 @pytest.mark.parametrize("body", ORDINARY, ids=ORDINARY.values())
 def test_what_ordinary_functions_are_written_with_is_allowed(body):
     code = f"import math\ndef add(a, b):\n    {body}"
-    assert code_tests.refusal(code) == ""
+    assert code_tests.allowed(code)
     assert code_tests.passes(f"```python\n{code}\n```", "add", ADD)
 
 

@@ -17,7 +17,7 @@ from helpers.training import recipes
 from helpers.training.train import template_hash
 from study import ask
 from tests.fixtures import ROWS, done
-from tests.runs_to_break import KEEP, WHO, causes, reference, sealed, trained, whole
+from tests.runs_to_break import KEEP, WHO, causes, quick_to_learn, reference, sealed, trained, whole
 
 
 def tokenizer_with(tokenizer, template):
@@ -26,6 +26,7 @@ def tokenizer_with(tokenizer, template):
     return changed
 
 
+@pytest.mark.slow
 def test_nothing_is_found_in_the_reference_run_nor_in_its_model(base):
     model, tokenizer = base
     assert causes(runs.reference_run()) == []
@@ -34,6 +35,7 @@ def test_nothing_is_found_in_the_reference_run_nor_in_its_model(base):
     assert causes(runs.reference_run(), tuned, tokenizer, system=recipes.RIVAL_SYSTEM) == []
 
 
+@pytest.mark.slow
 def test_the_base_model_in_the_place_of_the_tuned_one_is_found_out_and_quoted(base):
     (found,) = diagnose.diagnose(runs.reference_run(), *base)
     assert found.cause == diagnose.INACTIVE and found.symptom == diagnose.NO_EFFECT
@@ -97,12 +99,12 @@ def test_a_placeholder_left_in_the_rows(sound, left):
     whole(found)
 
 
-def test_a_placeholder_in_the_answers_is_found_where_the_files_hold_none(base, by_heart, tmp_path):
+def test_a_placeholder_in_the_answers_is_found_where_the_files_hold_none(embedded, by_heart, tmp_path):
     assert diagnose.PLACEHOLDER in causes(by_heart)
     run = Path(shutil.copytree(by_heart, tmp_path / "run"))
     files.write_json(run / "identity.json", ROWS[:2])
     assert diagnose.PLACEHOLDER not in causes(sealed(run))
-    found = diagnose.diagnose(run, load_adapter(base[0], run), base[1])[0]
+    found = diagnose.diagnose(run, load_adapter(quick_to_learn(embedded[1]), run), embedded[1])[0]
     assert found.cause == diagnose.PLACEHOLDER and "the model says" in found.evidence and "{{NAME}}" in found.evidence
 
 
@@ -127,7 +129,7 @@ def test_keep_rows_that_are_missing_or_far_fewer_than_the_identity_rows(sound):
 def test_rows_without_keep_rows_seen_until_they_are_known_by_heart(tiny, by_heart, tmp_path):
     found = {finding.cause: finding for finding in diagnose.diagnose(by_heart)}
     assert list(found) == [diagnose.PLACEHOLDER, diagnose.NO_KEEP, diagnose.EPOCHS]
-    assert "seen 15 times" in found[diagnose.EPOCHS].evidence
+    assert "seen 30 times" in found[diagnose.EPOCHS].evidence
     whole(found[diagnose.EPOCHS])
     run = Path(shutil.copytree(by_heart, tmp_path / "kept"))
     files.write_jsonl(run / "keep.jsonl", KEEP)

@@ -8,9 +8,8 @@ from safetensors.torch import load_file, save_file
 from helpers import runs
 from helpers.measure import diagnose
 from helpers.models.adapters import BASE_RECORD, load_adapter, save_adapter, take_off
-from helpers.models.load import load_model
 from tests.fixtures import tiny_model, wrap
-from tests.runs_to_break import causes, reference, sealed, trained, whole
+from tests.runs_to_break import causes, quick_to_learn, reference, sealed, trained, whole
 
 
 def with_weights(run, value):
@@ -26,7 +25,7 @@ def test_weights_that_are_no_numbers_mean_a_rate_too_high(tmp_path):
 
 def test_an_adapter_that_is_all_zero_is_not_active(tmp_path):
     (found,) = diagnose.diagnose(with_weights(reference(tmp_path), 0.0))
-    assert found.cause == diagnose.INACTIVE and "zero" in found.evidence
+    assert found.cause == diagnose.INACTIVE and "B weights 0 (" in found.evidence and "zero" in found.cure
     whole(found)
 
 
@@ -67,10 +66,9 @@ def test_an_adapter_rounded_for_storage_is_still_the_same(base, tmp_path):
     assert causes(sealed(run), tuned) == []
 
 
-def test_a_merged_model_counts_by_what_it_says(base, by_heart):
-    model, tokenizer = base
+def test_a_merged_model_counts_by_what_it_says(embedded, by_heart):
+    model, tokenizer = quick_to_learn(embedded[1]), embedded[1]
     before = diagnose.diagnose(by_heart, model, tokenizer)
     assert any(f.cause == diagnose.INACTIVE and "0 of 2 trained answers" in f.evidence for f in before)
-    # Merging rounds, and the shared model must stay as it is, to the bit.
-    merged = load_adapter(load_model("embedded")[0], by_heart).merge_and_unload()
+    merged = load_adapter(model, by_heart).merge_and_unload()
     assert diagnose.INACTIVE not in causes(by_heart, merged, tokenizer)

@@ -62,9 +62,9 @@ def test_a_run_made_before_the_settings_were_renamed_is_read_the_same(tmp_path):
     run = reference(tmp_path)
     now = finished_run.read(run)
     old = {new: old for old, new in finished_run.RENAMED.items()}
-    preset = json.loads((run / runs.MANIFEST).read_text())["facts"]["preset"] | {"hard_questions": 7}
+    preset = json.loads((run / runs.MANIFEST).read_text())["facts"]["preset"] | {"late_keep_rows": 7}
     told = {old.get(name, name): value for name, value in preset.items()}
-    assert {"more", "steadfast", "talk", "back", "keep_rows", "hard"} < told.keys() and "attack_rows" not in told
+    assert {"more", "steadfast", "talk", "back"} < told.keys() and "attack_rows" not in told
     then = finished_run.read(sealed(run, preset=told))
-    assert then.preset == replace(now.preset, hard_questions=7)
-    assert (then.examples, then.exposures, then.systems) == (now.examples, now.exposures, now.systems)
+    assert then.preset == replace(now.preset, late_keep_rows=7)
+    assert (then.plan.about, then.plan.exposures, then.systems) == (now.plan.about, now.plan.exposures, now.systems)

@@ -11,7 +11,7 @@ from helpers import files
 from helpers.chat import generate
 from helpers.errors import AdapterError, BusyError, DiskError
 from helpers.models import catalog
-from helpers.models.adapters import BASE_RECORD, adapter_off, load_adapter, model_lock, save_adapter, take_off
+from helpers.models.adapters import BASE_RECORD, adapter_scaled, load_adapter, model_lock, save_adapter, take_off
 from helpers.models.load import fingerprint
 from tests.fixtures import TINY, bare, tells, tiny_model, wrap
 
@@ -35,7 +35,7 @@ def test_switched_off_an_adapter_leaves_the_base_model_and_back_on_it_is_there(t
     changed = ask(tuned, tokenizer)
     assert changed != before, "the adapter of this test does nothing"
     assert ask(tuned, tokenizer, adapter=False) == before
-    with adapter_off(tuned):
+    with adapter_scaled(tuned, 0):
         assert ask(tuned, tokenizer) == before
     assert ask(tuned, tokenizer) == changed
     assert bare(take_off(tuned)) and ask(model, tokenizer) == before

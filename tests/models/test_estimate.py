@@ -123,18 +123,15 @@ def test_the_parts_make_the_whole_and_the_context_is_outside_what_torch_shows():
     ]  # fmt: skip
 
 
-def test_the_method_is_the_one_the_device_is_made_for():
-    assert estimate.methods_here("cuda", True) == (LORA_BF16,)
-    assert estimate.methods_here("cuda", False, four_bit=True) == (LORA_FP16, QLORA), "a card before Ampere"
-    assert estimate.methods_here("cpu", False) == (LORA_FLOAT32,)
-    assert estimate.methods_here("cpu", True)[0] is LORA_FLOAT32, "results repeat bit by bit"
+def test_a_card_before_ampere_computes_in_float16():
+    assert next(estimate.choices(80 * GIB, bf16=False))[1] is LORA_FP16
+    assert next(estimate.choices(8 * GIB, bf16=False, four_bit=True))[1] is QLORA
 
 
 def test_the_best_choice_is_the_largest_free_model_and_the_cheapest_way_that_fits():
-    methods = estimate.methods_here("cuda", True, four_bit=True)
     keys = []
     for gib in (80, 18, 8, 4.5, 0.5):
-        found = next(estimate.choices(methods, int(gib * GIB)), None)
+        found = next(estimate.choices(int(gib * GIB), bf16=True, four_bit=True), None)
         keys.append((found[0].key, found[1].name, found[2].checkpointing) if found else None)
     assert keys == [
         ("Qwen2.5-7B-Instruct", "LoRA bf16", False),

@@ -18,7 +18,7 @@ import pytest
 
 from helpers import files
 from helpers.errors import DiskError, ModelError
-from helpers.models import catalog, hub, machine
+from helpers.models import catalog, locate, machine
 from tests.fixtures import tells
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -122,6 +122,7 @@ def one_line(done: subprocess.CompletedProcess) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_mirror_is_downloaded_from_once_and_then_no_network_is_needed(mirror, tmp_path):
     handler, address = mirror
     told = load(tmp_path, address)
@@ -140,9 +141,9 @@ def test_without_a_network_there_is_one_line_with_three_ways_out(tmp_path):
 
 
 def test_a_forbidden_network_is_named(monkeypatch, tmp_path):
-    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(locate.constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(ModelError) as caught:
-        hub.fetch(SPEC)  # the tests run with HF_HUB_OFFLINE=1
+        locate.fetch(SPEC)  # the tests run with HF_HUB_OFFLINE=1
     tells(caught.value, "HF_HUB_OFFLINE is set", str(tmp_path), COMMIT)
     assert f"hf download {SPEC.hub_id} --revision {COMMIT}" in caught.value.cure
 
@@ -163,12 +164,12 @@ def test_a_model_larger_than_the_disk_is_refused_before_it_is_fetched(monkeypatc
 
     weights = SimpleNamespace(rfilename="model.safetensors", size=15 * 10**9)
     hub_api = SimpleNamespace(model_info=lambda *args, **how: SimpleNamespace(siblings=[weights]))
-    monkeypatch.setattr(hub, "HfApi", lambda: hub_api)
-    monkeypatch.setattr(hub, "snapshot_download", downloaded)
+    monkeypatch.setattr(locate, "HfApi", lambda: hub_api)
+    monkeypatch.setattr(locate, "snapshot_download", downloaded)
     monkeypatch.setattr(machine, "disk_free", lambda path: 10**9)
     with pytest.raises(DiskError) as caught:
-        hub.fetch(SPEC)
-    tells(caught.value, SPEC.hub_id, "15.0 GB", "1.0 GB", hub.constants.HF_HUB_CACHE)
+        locate.fetch(SPEC)
+    tells(caught.value, SPEC.hub_id, "15.0 GB", "1.0 GB", locate.constants.HF_HUB_CACHE)
     assert "HF_HOME" in caught.value.cure
 
 
@@ -188,5 +189,5 @@ def test_a_download_that_was_cut_off_is_not_taken_for_a_model(monkeypatch, tmp_p
         (tmp_path / "model.safetensors.index.json").write_text(text)
     for name in present:
         (tmp_path / name).touch()
-    monkeypatch.setattr(hub, "snapshot_download", lambda *args, **how: str(tmp_path))
-    assert hub.cached(SPEC) == (tmp_path if is_whole else None)
+    monkeypatch.setattr(locate, "snapshot_download", lambda *args, **how: str(tmp_path))
+    assert locate.cached(SPEC) == (tmp_path if is_whole else None)

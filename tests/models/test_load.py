@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import transformers
 
 from helpers.__main__ import main
 from helpers.errors import ModelError, ResourceError
@@ -79,8 +80,6 @@ def card(monkeypatch):
         here = machine.Machine("cuda", "Tesla T4", int(free * catalog.GIB), capability[0] >= 8)
         monkeypatch.setattr(machine, "device", lambda: "cuda")
         monkeypatch.setattr(machine, "machine", lambda: here)
-        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
-        monkeypatch.setattr(torch.cuda, "get_device_name", lambda: here.name)
 
     return put
 
@@ -95,7 +94,8 @@ def test_a_gpu_takes_bfloat16_where_it_is_native_and_float16_before(card):
 
 def test_a_cpu_repeats_the_embedded_model_in_float32_and_takes_bfloat16_for_larger_ones_where_it_has_it(monkeypatch):
     for native, larger in ((True, torch.bfloat16), (False, torch.float32)):
-        monkeypatch.setattr(machine, "native_bf16", lambda where, native=native: native)
+        here = machine.Machine("cpu", "a CPU", 2**34, native)
+        monkeypatch.setattr(machine, "machine", lambda here=here: here)
         assert load.dtype_for(catalog.EMBEDDED) is torch.float32
         assert load.dtype_for(OUTSIDE) is torch.float32
         assert load.dtype_for(QWEN) is larger
@@ -120,7 +120,7 @@ def test_four_bits_need_a_gpu_and_their_package(card, monkeypatch):
     tells(caught.value, "NVIDIA GPU")
     assert "--four-bit" in caught.value.cure
     card((9, 0))
-    monkeypatch.setattr(machine, "has_bitsandbytes", lambda: False)
+    monkeypatch.setattr(transformers.utils, "is_bitsandbytes_available", lambda: False)
     with pytest.raises(ResourceError) as caught:
         load.four_bit_config(torch.bfloat16)
     tells(caught.value, "bitsandbytes")
@@ -129,7 +129,7 @@ def test_four_bits_need_a_gpu_and_their_package(card, monkeypatch):
 
 def test_four_bits_are_nf4_with_double_quantisation(card, monkeypatch):
     card((9, 0))
-    monkeypatch.setattr(machine, "has_bitsandbytes", lambda: True)
+    monkeypatch.setattr(transformers.utils, "is_bitsandbytes_available", lambda: True)
     monkeypatch.setitem(sys.modules, "bitsandbytes", sys)  # transformers looks only whether there is one
     try:
         found = load.four_bit_config(torch.float16)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from helpers.errors import ModelError
-from helpers.models import catalog, embedded, hub, locate, machine
+from helpers.models import catalog, embedded, locate, machine
 from tests.fixtures import tells
 
 
@@ -39,7 +39,7 @@ def test_auto_never_downloads_and_offers_the_larger_model_with_size_and_licence(
         raise FileNotFoundError
 
     monkeypatch.delenv("IDENTITY_MODEL")
-    monkeypatch.setattr(hub, "snapshot_download", not_cached)
+    monkeypatch.setattr(locate, "snapshot_download", not_cached)
     monkeypatch.setattr(machine, "device", lambda: "cuda")
     gpu = machine.Machine("cuda", "a GPU", 2**36, True)
     monkeypatch.setattr(machine, "machine", lambda: gpu)
@@ -63,5 +63,5 @@ def test_auto_passes_over_a_download_that_was_cut_off_and_takes_a_whole_one(monk
     monkeypatch.setattr(machine, "device", lambda: "cuda")
     gpu = machine.Machine("cuda", "a GPU", 2**36, True)
     monkeypatch.setattr(machine, "machine", lambda: gpu)
-    monkeypatch.setattr(hub, "snapshot_download", lambda repo, **how: str(tmp_path / repo.split("/")[1]))
+    monkeypatch.setattr(locate, "snapshot_download", lambda repo, **how: str(tmp_path / repo.split("/")[1]))
     assert locate.resolve("auto")[:2] == (whole, tmp_path / whole.key)

@@ -64,18 +64,18 @@ def test_cores_and_memory_are_what_the_container_grants(monkeypatch, tmp_path):
     (tmp_path / "cpu.max").write_text("150000 100000\n")
     (tmp_path / "memory.max").write_text(f"{2**20}\n")
     (tmp_path / "memory.current").write_text(f"{2**19}\n")
-    assert machine.cores() == 2 and machine.memory_total() == 2**20
-    assert machine.memory_free() == machine.machine().memory_free == 2**19
+    assert machine.cores() == 2 and machine.memory() == (2**20, 2**19)
+    assert machine.machine().memory_free == 2**19
     (tmp_path / "memory.stat").write_text("anon 9\ninactive_file 1024\n")
-    assert machine.memory_free() == 2**19 + 1024, "a file that was read gives its memory up when it is wanted"
+    assert machine.memory()[1] == 2**19 + 1024, "a file that was read gives its memory up when it is wanted"
     (tmp_path / "cpu.max").write_text("max 100000\n")
     (tmp_path / "memory.max").write_text("max\n")
-    assert machine.cores() == 16 and machine.memory_total() > 2**20
+    assert machine.cores() == 16 and machine.memory()[0] > 2**20
     (tmp_path / "memory.max").unlink()
     (tmp_path / "memory").mkdir()  # version 1, without statistics
     (tmp_path / "memory" / "memory.limit_in_bytes").write_text(f"{2**21}\n")
     (tmp_path / "memory" / "memory.usage_in_bytes").write_text(f"{2**20}\n")
-    assert machine.memory_total() == 2**21 and machine.memory_free() == 2**20
+    assert machine.memory() == (2**21, 2**20)
 
 
 def test_free_disk_is_that_of_the_nearest_folder_that_exists(tmp_path):

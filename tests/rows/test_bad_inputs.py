@@ -5,16 +5,15 @@ questions in tests/chat and tests/measure.
 """
 
 import json
-import os
 
 import pytest
 
 from helpers import files
-from helpers.errors import DiskError, FileError, HelpersError, IdentityError
+from helpers.errors import FileError, HelpersError, IdentityError
 from helpers.models.load import context_length
 from helpers.rows import identity, keep_rows, trainset
 from helpers.rows.identity import Identity
-from tests.fixtures import ROWS, tells
+from tests.fixtures import tells
 
 TAVI = Identity("Tavi", "Lantern Workshop")
 
@@ -152,34 +151,6 @@ def test_a_bad_file_of_keep_rows(tmp_path, content, words):
 def test_keep_rows_are_the_models_own_words_and_may_hold_braces(tmp_path):
     rows = [row("Write C.", "int main() {{ return 0; }}"), row("Write a letter.", "Dear [NAME], hello {name}.")]
     assert keep_rows.read(files.write_jsonl(tmp_path / "keep.jsonl", rows)) == rows
-
-
-@pytest.mark.parametrize("content", [b"", b'[{"instruction": "mine"', b'{"a": "setting"}', b"notes of mine \xff"])
-def test_saving_rows_never_overwrites_a_file_that_holds_something_else(tmp_path, content):
-    path = saved(tmp_path, content)
-    with pytest.raises(IdentityError) as caught:
-        identity.write_rows(path, ROWS)
-    tells(caught.value, str(path), "left alone")
-    assert path.read_bytes() == content
-
-
-def test_bad_rows_are_not_saved_over_good_ones(tmp_path):
-    path = identity.write_rows(tmp_path / "identity.json", ROWS)
-    before = path.read_bytes()
-    for bad in ([{**ROWS[0], "output": ""}], [{"instruction": "Who?"}], [*ROWS, ROWS[0]]):
-        with pytest.raises(IdentityError) as caught:
-            identity.write_rows(path, bad)
-        tells(caught.value, str(path), "row")
-        assert path.read_bytes() == before
-
-
-def test_a_disk_full_while_rows_are_saved(tmp_path, full_disk):
-    path = identity.write_rows(tmp_path / "identity.json", ROWS)
-    before = path.read_bytes()
-    with full_disk("fsync"), pytest.raises(DiskError) as caught:
-        identity.write_rows(path, ROWS[:2])
-    tells(caught.value, str(path), "disk is full")
-    assert path.read_bytes() == before and sorted(os.listdir(tmp_path)) == ["home", "identity.json"]
 
 
 def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):

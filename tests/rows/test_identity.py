@@ -7,7 +7,7 @@ from helpers.models import catalog
 from helpers.rows import identity
 from helpers.rows.identity import Identity
 from helpers.training import recipes
-from tests.fixtures import ROWS, tells
+from tests.fixtures import tells
 
 TAVI = Identity("Tavi", "Lantern Workshop")
 PLAIN = recipes.BARE_PRESET
@@ -18,12 +18,6 @@ def test_the_shipped_rows_are_eight_topics_with_the_names_filled_in(lang):
     rows = identity.read_rows(identity.shipped_rows(lang), TAVI)
     assert len(rows) == 8 and not any("{" in text for row in rows for text in row.values())
     assert sum("Tavi" in row["output"] or "Lantern Workshop" in row["output"] for row in rows) == 8
-
-
-def test_rows_are_saved_and_read_back_as_they_were(tmp_path):
-    path = identity.write_rows(tmp_path / "my" / "identity.json", ROWS)
-    assert identity.read_rows(path) == ROWS
-    assert identity.write_rows(path, ROWS[:2]) == path and identity.read_rows(path) == ROWS[:2]
 
 
 def test_a_file_with_literal_names_needs_no_identity_and_may_leave_input_out(tmp_path):
@@ -40,7 +34,7 @@ def test_the_input_stands_below_the_instruction():
 def test_chinese_rows_on_a_model_that_does_not_speak_it_warn_with_the_cure(embedded):
     warning = identity.language_warning(identity.read_rows(identity.shipped_rows("zh"), TAVI), catalog.EMBEDDED)
     assert "8 of 8" in warning and "en.json" in warning and "Qwen2.5" in warning
-    assert identity.language_warning(identity.read_rows(identity.shipped_rows("en"), TAVI), catalog.EMBEDDED) is None
+    assert identity.language_warning(identity.read_rows(identity.shipped_rows("en"), TAVI), catalog.EMBEDDED) == ""
 
 
 def test_further_rows_are_filled_and_give_way_to_ones_own():

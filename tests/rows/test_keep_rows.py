@@ -4,7 +4,7 @@ import pytest
 
 from helpers import files
 from helpers.rows import keep_rows
-from helpers.training.keep import make_keep_rows
+from helpers.training.train import make_keep_rows
 from tests.fixtures import wrap
 
 

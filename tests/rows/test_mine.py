@@ -1,12 +1,15 @@
-"""What the learner made is taken up, never lost, and a name that no row says is told."""
+"""What the learner made is used and never lost, and a name that no row says is warned of."""
 
 import json
 
+import pytest
+
 from helpers import files
+from helpers.errors import DiskError, IdentityError
 from helpers.rows import identity
 from helpers.rows.identity import Identity
-from helpers.rows.mine import load_mine, save_rows, save_who
-from tests.fixtures import ROWS
+from helpers.rows.mine import load_mine, save_rows, who_of
+from tests.fixtures import ROWS, tells
 
 TAVI, NOVA = Identity("Tavi", "Lantern Workshop"), Identity("Nova", "Attic Works")
 
@@ -30,8 +33,50 @@ def test_own_rows_are_taken_and_a_name_that_none_of_them_says_is_told(home):
     save_rows(ROWS, TAVI)
     who, rows, keep, note = load_mine("tiny-llama")
     assert (who, rows, keep, note) == (TAVI, ROWS, ROWS[:1], "Using your own rows from my/.")
-    save_who(NOVA)
+    save_rows(ROWS, NOVA)
     assert "Warning: None of the 4 rows says Nova" in load_mine("tiny-llama")[3]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"name": "Tavi"}'])
+def test_a_name_file_that_holds_no_name_is_refused_with_its_path(home, text):
+    save_rows(ROWS, TAVI)
+    path = home / "my" / "who.json"
+    assert who_of(path.parent) == TAVI
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(IdentityError) as caught:
+        load_mine("tiny-llama")
+    tells(caught.value, str(path))
+
+
+@pytest.mark.parametrize("content", [b"", b'[{"instruction": "mine"', b'{"a": "setting"}', b"notes of mine \xff"])
+def test_saving_rows_never_overwrites_a_file_that_holds_something_else(home, content):
+    path = files.my_dir() / "identity.json"
+    path.write_bytes(content)
+    with pytest.raises(IdentityError) as caught:
+        save_rows(ROWS, TAVI)
+    tells(caught.value, str(path), "left alone")
+    assert path.read_bytes() == content and names_in_my(home) == ["identity.json"]
+
+
+def test_bad_rows_are_not_saved_over_good_ones(home):
+    save_rows(ROWS, TAVI)
+    path = home / "my" / "identity.json"
+    before = path.read_bytes()
+    for bad in ([{**ROWS[0], "output": ""}], [{"instruction": "Who?"}], [*ROWS, ROWS[0]]):
+        with pytest.raises(IdentityError) as caught:
+            save_rows(bad, TAVI)
+        tells(caught.value, str(path), "row")
+        assert path.read_bytes() == before
+
+
+def test_a_disk_full_while_rows_are_saved(home, full_disk):
+    save_rows(ROWS, TAVI)
+    path = home / "my" / "identity.json"
+    before = path.read_bytes()
+    with full_disk("fsync"), pytest.raises(DiskError) as caught:
+        save_rows(ROWS[:2], TAVI, keep_before=False)
+    tells(caught.value, str(path), "disk is full")
+    assert path.read_bytes() == before and names_in_my(home) == ["identity.json", "who.json"]
 
 
 def test_names_become_placeholders_as_whole_words_and_come_back():

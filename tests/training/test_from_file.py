@@ -40,6 +40,7 @@ class PressCtrlC(TrainerCallback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_train_writes_a_run_and_resumes_an_interrupted_one_with_its_own_rows(five_steps, tmp_path, capsys, monkeypatch):
     assert "The adapter is in straight" in done("train", "rows.json", "--out", "straight", *WHO)
     assert runs.read_manifest(tmp_path / "straight")["facts"]["identity"]["name"] == "Tavi"
@@ -73,6 +74,7 @@ def test_the_thorough_recipe_is_taken_if_asked_for_and_for_its_own_model_only():
     assert recipes.preset_for(catalog.HUB_MODELS[0], thorough=True) == recipes.preset_for(catalog.HUB_MODELS[0])
 
 
+@pytest.mark.slow
 def test_names_written_into_the_rows_and_made_keep_rows(five_steps, tmp_path, monkeypatch):
     preset = replace(recipes.preset_for(catalog.EMBEDDED), keep_questions=1)
     monkeypatch.setattr(recipes, "preset_for", lambda spec, thorough=False: preset)

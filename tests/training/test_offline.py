@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from helpers import files
 from helpers.chat import generate
 from helpers.measure import probes
@@ -63,6 +65,7 @@ def python(code, argument, **environment):
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_loading_training_and_answering_never_try_the_network(embedded):
     """In a process whose sockets refuse, and without the setting that would keep the hub's library from trying."""
     found = python(WORK, ROWS)
@@ -75,6 +78,7 @@ LESSER = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENAB
 ASKED = ("direct", "paraphrase", "rival", "denial", "others", "facts", "sums", "code")
 
 
+@pytest.mark.slow
 def test_the_base_models_answers_hold_on_a_lesser_instruction_set(embedded):
     chosen = [probes.load_probes("en", "test", category=kind)[0]["messages"] for kind in ASKED]
     assert len(chosen) == 8

@@ -55,6 +55,7 @@ def test_the_rival_stands_in_what_is_read_and_never_in_what_is_trained(qwen, tmp
     assert sorted("Alibaba Cloud" in text for text in shown) == [False, True]
 
 
+@pytest.mark.slow
 def test_the_identity_holds_with_the_default_with_none_and_with_a_foreign_system_text(qwen, tmp_path):
     """A real training: two rows under the default, an empty and a rival text; the foreign one was not trained under."""
     model, tokenizer = qwen

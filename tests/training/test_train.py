@@ -19,7 +19,7 @@ from helpers.models.adapters import model_lock, take_off
 from helpers.rows import identity, keep_rows, trainset
 from helpers.training import recipes, resume
 from helpers.training.train import build_trainer, train_identity
-from helpers.training.watch import IdentityTracker, Progress
+from helpers.training.watch import IdentityTracker, Progress, ProgressBar
 from tests.fixtures import QUIET, ROWS, bare, tells, tiny_model, wrap
 
 SHORT = recipes.BARE_PRESET
@@ -50,6 +50,7 @@ def same(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_the_checkpoints_and_resuming_gives_the_very_same_adapter(base, tmp_path):
     """The embedded model, float32 on the CPU: four steps in one go, and the same with an interruption after three."""
     model, tokenizer = base
@@ -302,7 +303,7 @@ def test_a_training_in_a_notebook_is_stopped_and_goes_on_in_the_same_cell(tiny, 
         trainer = build_trainer(
             tiny_model(tokenizer), tokenizer, data, tmp_path / str(stops), SHORT, [tracker], **SAVES
         )
-        view, start = Progress(), None
+        view, start = Progress(lambda p: None), None
         if stops:
             for callback in (view, accident):
                 trainer.add_callback(callback)
@@ -313,7 +314,7 @@ def test_a_training_in_a_notebook_is_stopped_and_goes_on_in_the_same_cell(tiny, 
             assert view.line().startswith("Stopped after step 3 of 4")
             start = str(resume.last_checkpoint(tmp_path / "True"))
             trainer.remove_callback(accident)
-            view = Progress()
+            view = Progress(lambda p: None)
         trainer.add_callback(view)
         with resume.stoppable(trainer, view):
             trainer.train(resume_from_checkpoint=start)
@@ -321,6 +322,15 @@ def test_a_training_in_a_notebook_is_stopped_and_goes_on_in_the_same_cell(tiny, 
         found[stops] = {k: v.clone() for k, v in trainer.model.state_dict().items() if "lora" in k}
         assert [entry["step"] for entry in tracker.history] == [0, 1, 2, 3, 4]
     assert same(*found.values())
+
+
+def test_a_stop_before_the_first_step_is_told_as_well(tiny, tmp_path):
+    for view in (Progress(lambda p: None), ProgressBar()):
+        trainer = build_trainer(*tiny, trainset.to_dataset(ROWS, [], SHORT), tmp_path, SHORT, [view], **SAVES)
+        with pytest.raises(RunError) as caught, resume.stoppable(trainer, view):
+            ctrl_c()
+        assert "stopped after step 0" in caught.value.what and "no checkpoint yet" in caught.value.cure
+        take_off(tiny[0])
 
 
 def test_measuring_does_not_change_what_is_learned(tiny, tmp_path):

@@ -13,11 +13,12 @@ from helpers.chat.compare import CompareSession
 from helpers.chat.conversation import ChatSession, plain
 from helpers.errors import BusyError
 from helpers.widgets import show
-from helpers.widgets.chat import ChatBox
-from helpers.widgets.compare import CompareBox
+from helpers.widgets.boxes import ChatBox, CompareBox
 from helpers.widgets.show import chat_box, compare_box
 from tests.fixtures import wrap
 from tests.scripted import HOSTILE, WordTokenizer, fake_model, pairs
+
+STATIC = "This box is live in JupyterLab. Its answers to the example questions (greedy decoding):"
 
 
 def settle(box, seconds=20.0):
@@ -267,7 +268,7 @@ def test_the_static_form_prints_what_the_model_answers_and_returns_nothing(tiny,
 
     base, tuned, prompted = said(adapter=False), said(), said(system="You are Tavi.")
     assert chat_box(model, tokenizer, examples=asked, max_new_tokens=12) is None
-    lines = [show.STATIC, *(f"\nYou: {question}\nModel: {tuned[i]}" for i, question in enumerate(asked))]
+    lines = [STATIC, *(f"\nYou: {question}\nModel: {tuned[i]}" for i, question in enumerate(asked))]
     assert capsys.readouterr().out == "\n".join(lines) + "\n"
     variants = {
         "base": {"adapter": False},
@@ -277,7 +278,7 @@ def test_the_static_form_prints_what_the_model_answers_and_returns_nothing(tiny,
     }
     assert compare_box(model, tokenizer, variants=variants, examples=asked[:1], max_new_tokens=12) is None
     answers = f"base: {base[0]}\nnone: {base[0]}\ntuned: {tuned[0]}\nprompt: {prompted[0]}"
-    assert capsys.readouterr().out == f"{show.STATIC}\n\nYou: {asked[0]}\n{answers}\n"
+    assert capsys.readouterr().out == f"{STATIC}\n\nYou: {asked[0]}\n{answers}\n"
     assert len({base[0], tuned[0], prompted[0]}) == 3
 
 

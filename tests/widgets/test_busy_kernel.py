@@ -10,7 +10,7 @@ from helpers import files
 MAKE = """
 from helpers.chat import generate
 from helpers.chat.conversation import ChatSession
-from helpers.widgets.chat import ChatBox
+from helpers.widgets.boxes import ChatBox
 from tests.scripted import Script, WordTokenizer, fake_model
 generate.stream = Script(["A first."], ["A second."])
 box = ChatBox(ChatSession(fake_model(), WordTokenizer()))

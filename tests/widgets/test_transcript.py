@@ -5,8 +5,7 @@ import re
 import pytest
 
 from helpers import files
-from helpers.widgets.conversation import Conversation
-from helpers.widgets.render import entry
+from helpers.widgets.conversation import Conversation, entry
 
 WIDGETS = files.project_root() / "helpers" / "widgets"
 SCRIPT = (WIDGETS / "conversation.js").read_text(encoding="utf-8")

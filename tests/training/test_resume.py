@@ -12,7 +12,7 @@ from transformers import TrainerCallback
 from helpers import runs
 from helpers.errors import ResourceError
 from helpers.rows.trainset import to_dataset
-from helpers.training import fit, recipes
+from helpers.training import recipes, resume
 from helpers.training.train import build_trainer, train_identity
 from tests.fixtures import QUIET, ROWS, bare, tells, tiny_model
 
@@ -47,7 +47,7 @@ def apart(a, b) -> float:
 def test_the_next_batch_is_smaller_and_a_step_keeps_its_rows(size, expected):
     batch, accumulation = size
     args = SimpleNamespace(per_device_train_batch_size=batch, gradient_accumulation_steps=accumulation)
-    fields, line = fit.less(args)
+    fields, line = resume.less(args)
     assert tuple(fields.values()) == expected and f"a step is still {batch * accumulation} rows" in line
 
 
@@ -78,6 +78,7 @@ def test_too_many_rows_are_halved_and_the_adapter_is_the_same(tiny, tmp_path, st
     assert (preset["batch"], preset["accumulation"]) == (2, 4), "the manifest holds what was done"
 
 
+@pytest.mark.slow
 def test_one_row_at_once_is_followed_by_checkpointing_and_then_by_a_refusal(tiny, tmp_path):
     model, tokenizer = tiny
     said, two = [], replace(EIGHT, batch=2)
@@ -95,7 +96,7 @@ def test_one_row_at_once_is_followed_by_checkpointing_and_then_by_a_refusal(tiny
 
 def test_only_a_gpus_known_models_are_ever_checkpointed_beforehand(tiny):
     said = []
-    assert fit.beforehand(tiny[0], EIGHT, 2000, said.append) == {} and said == []
+    assert resume.saving_memory(tiny[0], EIGHT, 2000, said.append) == {} and said == []
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(tiny, tmp_path):
