@@ -32,7 +32,7 @@ ONE_THREAD := IDENTITY_THREADS=1 OMP_NUM_THREADS=1
 KEEP_MEMORY := MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=4000000000
 
 .DEFAULT_GOAL := help
-.PHONY: torch-index help lab run test test-unit test-notebooks test-browser test-gpu lint bench bench-gpu screenshots bundle clean setup dev weights
+.PHONY: torch-index help lab run execute test test-unit test-notebooks test-browser test-gpu lint bench bench-gpu screenshots bundle clean setup dev weights
 
 # $(call minutes,name,command): run the command, say how long it took, hand its exit status on.
 define minutes
@@ -53,7 +53,7 @@ torch-index:
 
 help: ## this list
 	@echo "make TARGET, where TARGET is one of:"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s  %s\n", $$1, $$2 }' Makefile
 	@echo "PYTHON=python3.12 names another Python, TORCH_INDEX=URL another index for torch, BUNDLE=bundle installs without"
 	@echo "network, WORKERS=4 runs four tests at a time, ARGS=\"...\" is handed on to what lab, run and test start."
 
@@ -67,23 +67,27 @@ lab: weights ## set up, then open JupyterLab at the first notebook
 run: weights ## set up, then run all notebooks without a browser and save them
 	@$(PY) -m helpers run $(ARGS)
 
+execute: weights ## run notebooks anew from an empty my/ and runs/ and save them over themselves, clean to commit
+	@home=$$(mktemp -d); IDENTITY_HOME="$$home" $(OFFLINE) $(PY) -m helpers run --in-place $(ARGS); status=$$?; \
+	rm -rf "$$home"; exit $$status
+
 test: dev weights ## set up, then unit tests, every notebook's outputs against the committed ones, and a real browser
 	@failed=0; for part in test-unit test-notebooks test-browser; do \
 	  $(MAKE) --no-print-directory $$part || failed=1; done; exit $$failed
 
-test-unit: dev weights
+test-unit: dev weights ## the unit tests alone; the quick ones: ARGS="-m 'not slow'"
 	@echo "== Unit tests"
 	@$(call minutes,unit tests,$(OFFLINE) $(ONE_THREAD) $(KEEP_MEMORY) $(PY) -m pytest tests --ignore=tests/browser $(ALONGSIDE) $(ARGS))
 
 # A copy, so that nothing is written into the notebooks; notebooks/conftest.py gives each an empty my/ and runs/.
-test-notebooks: dev weights
+test-notebooks: dev weights ## the notebooks' outputs alone
 	@echo "== Notebooks, each from an empty my/ and runs/, outputs compared strictly"
 	@rm -rf build/nbval && mkdir -p build/nbval && cp -R notebooks build/nbval/notebooks
 	@rm -rf build/nbval/notebooks/.ipynb_checkpoints
 	@$(call minutes,notebooks,$(OFFLINE) $(ONE_THREAD) $(PY) -m pytest $(NBVAL) build/nbval/notebooks $(ALONGSIDE) $(ARGS))
 
 # Skipped, with the reason said, where no Chromium is found; a failure there with IDENTITY_BROWSER=required.
-test-browser: dev weights
+test-browser: dev weights ## the widgets in a real browser alone
 	@echo "== Widgets in a real browser"
 	@$(call minutes,browser tests,HF_HUB_OFFLINE=1 $(PY) -m pytest tests/browser -rs $(ARGS))
 

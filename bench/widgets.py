@@ -15,8 +15,8 @@ from helpers import files
 from helpers.chat.conversation import ChatSession
 from helpers.models.load import load_model
 from helpers.widgets.boxes import ChatBox
-from helpers.widgets.conversation import entries
 from helpers.widgets.training_view import TrainingView
+from helpers.widgets.transcript import entries
 
 TURNS, WORDS = 200, 60
 OUT = files.project_root() / "out" / "widgets.json"

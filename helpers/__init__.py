@@ -1,4 +1,4 @@
-"""What the notebooks import and do not teach. No training framework: TRL and PEFT train, in notebook 03."""
+"""What the notebooks import. TRL and PEFT do the training (`helpers.training`); notebook 03 shows it typed out."""
 
 import os
 import warnings

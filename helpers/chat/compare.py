@@ -68,13 +68,13 @@ class CompareSession:
 class Ballot:
     """Blind votes: for each question the variants are shuffled and unnamed, and one of them may be chosen.
 
-    ``order`` holds the labels in the order of the columns, ``letters`` a letter for each column, ``open`` the question
+    ``order`` holds the labels in the order of the columns, ``letters`` a letter for each column, ``question`` the one
     that may be voted on, if any, and ``votes`` a (question, label) for each vote, the label None for "none of them".
     Raises `HelpersError` if there are more variants than letters.
     """
 
     def __init__(self, labels: Iterable[str], seed: int | None = None):
-        self.labels, self.votes, self.open = tuple(labels), [], ""
+        self.labels, self.votes, self.question = tuple(labels), [], ""
         self.order, self.letters = list(self.labels), list(ascii_uppercase[: len(self.labels)])
         if len(self.letters) < len(self.labels):
             raise HelpersError(f"{len(self.labels)} variants, but only 26 letters for them", "compare fewer at a time")
@@ -82,15 +82,15 @@ class Ballot:
 
     def deal(self, question: str) -> None:
         """Shuffle the columns for ``question``, which may be voted on then."""
-        self.open = question
+        self.question = question
         self._random.shuffle(self.order)
 
     def vote(self, column: int | None) -> None:
         """Choose a column (from 0), or none of them. Raises `HelpersError` if no question may be voted on."""
-        if not self.open:
+        if not self.question:
             raise HelpersError("there is no question to vote on", "ask one first")
-        self.votes.append((self.open, None if column is None else self.order[column]))
-        self.open = ""
+        self.votes.append((self.question, None if column is None else self.order[column]))
+        self.question = ""
 
     def counts(self) -> dict[str, int]:
         """How often each label was chosen, and "none of them"."""

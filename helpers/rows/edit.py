@@ -14,15 +14,15 @@ from helpers.rows.read import KEYS, Row, check_row, keyed, read_list, validate
 class RowTable:
     """The name, the developer and the rows of an identity. `raw` has placeholders for both; `rows` gives them filled.
 
-    Names that stand in the rows to begin with become placeholders, so that another name changes every row. The other
-    spellings of ``who`` stay as long as its name does. With a ``tokenizer``, rows over ``context`` tokens are wrong.
+    Names that stand in the rows to begin with become placeholders, so that another name changes every row. Aliases
+    of ``who`` are kept until the name is changed. With a ``tokenizer``, `errors` reports rows over ``context`` tokens.
     """
 
     def __init__(self, rows: Sequence[Row], who: Identity, tokenizer=None, context: int = 0):
-        self.name, self.developer, self._began = who.name, who.developer, who
+        self.name, self.developer, self._original = who.name, who.developer, who
         self.raw = identity.unfill(rows, who)
         self.tokenizer, self.context = tokenizer, context
-        self._past: list[tuple[str, str, list[Row]]] = []
+        self._undo: list[tuple[str, str, list[Row]]] = []
         self._last: object = None  # what was edited last: letters typed one after the other are undone together
         self._errors: dict[int, str] | None = None  # None until they are worked out for the rows as they stand
 
@@ -49,7 +49,7 @@ class RowTable:
         del self.raw[i]
         return f"Row {i + 1} was deleted; Undo brings it back."
 
-    def bring_in(self, text: str, name: str) -> str:
+    def import_text(self, text: str, name: str) -> str:
         """Replace the rows by a JSON list, JSONL or one JSON object; an `IdentityError` names ``name`` and the line."""
         try:
             rows = keyed([json.loads(text)], name) if text.lstrip().startswith("{") else read_list(name, text)
@@ -61,15 +61,15 @@ class RowTable:
 
     def undo(self) -> str:
         """Take the last change back, if there is one; return a line that says so."""
-        if not self._past:
+        if not self._undo:
             return "There is nothing to take back."
-        self.name, self.developer, self.raw = self._past.pop()
+        self.name, self.developer, self.raw = self._undo.pop()
         self._last = self._errors = None
         return "The last change was taken back."
 
     def _remember(self, what: object) -> None:
         if what is None or what != self._last:
-            self._past.append((self.name, self.developer, list(self.raw)))
+            self._undo.append((self.name, self.developer, list(self.raw)))
         self._last, self._errors = what, None
 
     def name_error(self) -> str:
@@ -103,7 +103,7 @@ class RowTable:
     @property
     def identity(self) -> Identity:
         """The identity as it stands; raises `IdentityError` where the name or the developer cannot be taken."""
-        return Identity(self.name, self.developer, self._began.aliases if self.name == self._began.name else ())
+        return Identity(self.name, self.developer, self._original.aliases if self.name == self._original.name else ())
 
     @property
     def rows(self) -> list[Row]:
@@ -111,7 +111,7 @@ class RowTable:
         return validate(identity.fill(keyed(self.raw), self.identity))
 
     def save(self, replace_broken: bool = False) -> str:
-        """Save rows and identity with `mine.save_rows`, but without a copy of other rows; return a line on it."""
+        """Save rows and identity over those saved before, without a copy (`mine.save_rows`); return a line on it."""
         who, rows = self.identity, self.rows
         kept = save_rows(rows, who, keep_before=False, replace_broken=replace_broken)
         return f"Saved {len(rows)} rows as my/identity.json. {kept}".rstrip()

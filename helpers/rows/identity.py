@@ -1,4 +1,4 @@
-"""Who the model shall say it is: names, and rows with ``{{NAME}}`` and ``{{DEVELOPER}}`` in their place. No probes."""
+"""Who the model shall say it is: names, and rows with ``{{NAME}}`` and ``{{DEVELOPER}}`` in their place."""
 
 import re
 from collections.abc import Sequence

@@ -84,7 +84,7 @@ def saving_memory(model, preset: recipes.Preset, longest: int, say: Callable[[st
 
 
 def train_with_less(build: Callable, model, run: Path, start: Path | None, watch, say: Callable[[str], None]):
-    """Train and return the trainer that finished; after running out of memory go on with `less`, and ``say`` so.
+    """Train; out of memory go on `with_less_memory` and ``say`` so; return the trainer that finished.
 
     ``build`` makes a trainer for ``model`` that saves into ``run``; it takes fields of `SFTConfig` that are to differ.
     The first attempt begins from the checkpoint ``start``, if any, a further one from the newest whole one in ``run``.
@@ -101,12 +101,12 @@ def train_with_less(build: Callable, model, run: Path, start: Path | None, watch
         take_off(model)
         gc.collect()
         torch.cuda.empty_cache()
-        fields, line = less(args)
+        fields, line = with_less_memory(args)
         changes, start = {**changes, **fields}, last_checkpoint(run)
         say(f"{line}, {f'going on from {start.name}' if start else 'from the first step'}.")
 
 
-def less(args) -> tuple[dict, str]:
+def with_less_memory(args) -> tuple[dict, str]:
     """Fields of `SFTConfig` that need less memory than ``args``, and a line about them; raises `ResourceError`."""
     batch, accumulation = args.per_device_train_batch_size, args.gradient_accumulation_steps
     if batch > 1:

@@ -72,7 +72,7 @@ def train_identity(
         files.write_json(run / "identity.json", list(rows))
         files.write_jsonl(run / "keep.jsonl", list(keep))
         base, began, sampler = take_off(model), time.perf_counter(), MemoryCallback()
-        with _safely(run, base):
+        with _clean_up_on_failure(run, base):
             changes = {**saving_memory(base, preset, longest, say), **changes}
             build = partial(build_trainer, base, tokenizer, data, run, preset, [sampler, *callbacks], **changes)
             trainer = train_with_less(build, base, run, last_checkpoint(run) if resume else None, sampler, say)
@@ -95,7 +95,7 @@ def _check_folder(run: Path, rows: Sequence[Row], keep: Sequence[Row], resume: b
 
 
 @contextlib.contextmanager
-def _safely(run: Path, model) -> Iterator[None]:
+def _clean_up_on_failure(run: Path, model) -> Iterator[None]:
     # Whatever ends a training early: the caller's model is a base model again, and only whole checkpoints stay.
     try:
         with files.disk_errors(run, "free some space, then resume (resume=True, or --resume)"):

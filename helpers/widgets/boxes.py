@@ -11,8 +11,8 @@ from helpers.chat.compare import Ballot, CompareSession
 from helpers.chat.conversation import ChatSession, Turn
 from helpers.errors import HelpersError
 from helpers.measure import stats
-from helpers.widgets.conversation import entries, escaped
 from helpers.widgets.shell import ConversationBox, button, dropdown, row
+from helpers.widgets.transcript import entries, escaped
 
 SHOWN = {True: None, False: "none"}  # a layout's display
 SYSTEMS = {"the chat template's own": "default", "empty": "empty", "my own:": "own"}
@@ -100,13 +100,13 @@ class CompareBox(ConversationBox):
 
     def vote(self, column: int | None) -> None:
         """Choose the column that knows who it is, or none of them."""
-        if self.ballot.open:  # a second click may come before the buttons are disabled
+        if self.ballot.question:  # a second click may come before the buttons are disabled
             self.ballot.vote(column)
             self._refresh(f"Vote {len(self.ballot.votes)} is counted. Ask the next question, or show the result.")
 
     def show_result(self) -> None:
         """Name the columns and show how often each was chosen, with its interval."""
-        self.ballot.open, self.hidden, votes = "", False, len(self.ballot.votes)
+        self.ballot.question, self.hidden, votes = "", False, len(self.ballot.votes)
         lines = [f"{label}: {stats.wilson(k, votes)}" for label, k in self.ballot.counts().items()] if votes else []
         items = "".join(f"<li>{escaped(line)}</li>" for line in lines or ["No vote was given yet."])
         title = f"<strong>Chosen in {votes} votes, with 95% Wilson intervals</strong>"
@@ -124,5 +124,5 @@ class CompareBox(ConversationBox):
             self.screen.show(i, entries(self.session.variants[label], partial(self._who, label)))
         self.votes.layout.display = SHOWN[self.blind.value]
         for vote in self.vote_buttons:
-            vote.disabled = self.screen.busy or not (self.ballot.open and any(self.screen.columns))
+            vote.disabled = self.screen.busy or not (self.ballot.question and any(self.screen.columns))
         self.result_button.disabled = self.screen.busy

@@ -11,8 +11,8 @@ from helpers.rows import trainset
 from helpers.rows.edit import RowTable
 from helpers.rows.identity import fill
 from helpers.rows.read import question_of
-from helpers.widgets.conversation import STYLE, status_html, tokens_html
 from helpers.widgets.shell import button, dropdown, row
+from helpers.widgets.transcript import STYLE, status_html, tokens_html
 
 FIELDS = {"instruction": ("Question", "1 1 12em"), "input": ("Input", "1 1 12em"), "output": ("Answer", "2 1 18em")}
 SHOWN = 40  # more rows are kept, but a page of hundreds of fields is of no use
@@ -55,7 +55,7 @@ class RowEditor(widgets.VBox):
     def _uploaded(self, change: dict) -> None:
         for file in change["new"]:
             try:
-                self._rebuild(self.table.bring_in(bytes(file["content"]).decode("utf-8-sig"), file["name"]))
+                self._rebuild(self.table.import_text(bytes(file["content"]).decode("utf-8-sig"), file["name"]))
             except (HelpersError, UnicodeDecodeError) as e:
                 wrong = f"{file['name']} is not UTF-8 text. What to do: save it as UTF-8"
                 self.status.value = status_html(str(e) if isinstance(e, HelpersError) else wrong, error=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import ipywidgets as widgets
 
 from helpers.chat.conversation import explain
-from helpers.widgets.conversation import STYLE, Conversation
+from helpers.widgets.transcript import STYLE, Conversation
 
 INTERVAL = 0.1  # seconds between two updates of the page
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import ipywidgets as widgets
 
 from helpers.training.watch import Progress
-from helpers.widgets.conversation import STYLE, escaped, status_html
+from helpers.widgets.transcript import STYLE, escaped, status_html
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 340, 170, 46, 8, 22, 30  # of a chart, and its margins
 MOST = 400  # points of a line at most; more could not be told apart

@@ -8,7 +8,7 @@ import pytest
 
 from helpers.chat.conversation import ChatSession, plain
 from helpers.errors import BusyError, HelpersError
-from helpers.widgets.conversation import entries
+from helpers.widgets.transcript import entries
 from tests.scripted import HOSTILE, WordTokenizer, fake_model, pairs
 
 

@@ -40,7 +40,7 @@ def test_every_change_can_be_taken_back_and_a_typed_word_is_one(table):
     before.append(state(table))
     table.delete(1)
     before.append(state(table))
-    table.bring_in(json.dumps(ROWS[:2]), "two.json")
+    table.import_text(json.dumps(ROWS[:2]), "two.json")
     for expected in reversed(before):
         assert table.undo() == "The last change was taken back." and state(table) == expected
     assert table.undo() == NOTHING
@@ -71,7 +71,7 @@ def test_a_new_name_changes_every_row_that_said_the_old_one(table, identity, hom
 
 def test_rows_that_do_not_say_the_name_are_warned_of_and_may_be_saved(identity, home):
     table = RowTable(ROWS, identity)
-    table.bring_in(json.dumps([{"instruction": "Who are you?", "input": "", "output": "I am Vela."}]), "vela.json")
+    table.import_text(json.dumps([{"instruction": "Who are you?", "input": "", "output": "I am Vela."}]), "vela.json")
     assert "None of the 1 rows says Tavi" in table.name_warning() and not table.errors()
     editor = RowEditor(table)
     assert "says Tavi" in editor.name_error.value and not editor.save_button.disabled
@@ -117,13 +117,13 @@ def test_a_row_too_long_for_the_model_is_told(identity, tiny):
     ids=["list", "JSONL", "one line", "one object"],
 )
 def test_json_and_jsonl_are_brought_in(table, text, wanted):
-    assert table.bring_in(text, "file") == f"{len(wanted)} rows from file; Undo goes back." and table.rows == wanted
+    assert table.import_text(text, "file") == f"{len(wanted)} rows from file; Undo goes back." and table.rows == wanted
 
 
 @pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\x85"])
 def test_rows_that_hold_a_line_mark_are_brought_in_saved_and_read_back_exactly(table, home, mark):
     rows = [{**row, "output": row["output"].replace(" ", mark)} for row in ROWS]
-    table.bring_in("".join(json.dumps(row, ensure_ascii=False) + "\r\n" for row in rows), "theirs.jsonl")
+    table.import_text("".join(json.dumps(row, ensure_ascii=False) + "\r\n" for row in rows), "theirs.jsonl")
     assert table.rows == rows
     table.save()
     assert identity.read_rows(home / "my" / "identity.json") == rows
@@ -131,7 +131,7 @@ def test_rows_that_hold_a_line_mark_are_brought_in_saved_and_read_back_exactly(t
 
 def test_a_wrong_line_of_an_imported_file_is_named(table):
     with pytest.raises(IdentityError) as error:
-        table.bring_in(json.dumps(ROWS[0]) + "\n\n{nonsense\n", "their.jsonl")
+        table.import_text(json.dumps(ROWS[0]) + "\n\n{nonsense\n", "their.jsonl")
     tells(error.value, "their.jsonl, row 3", "not JSON")
 
 
@@ -139,7 +139,7 @@ def test_a_wrong_line_of_an_imported_file_is_named(table):
 def test_a_file_that_is_none_is_refused_and_nothing_changes(table, text):
     before = state(table)
     with pytest.raises(IdentityError) as error:
-        table.bring_in(text, "their.json")
+        table.import_text(text, "their.json")
     tells(error.value, "their.json")
     assert state(table) == before and table.undo() == NOTHING
 

@@ -47,7 +47,7 @@ def apart(a, b) -> float:
 def test_the_next_batch_is_smaller_and_a_step_keeps_its_rows(size, expected):
     batch, accumulation = size
     args = SimpleNamespace(per_device_train_batch_size=batch, gradient_accumulation_steps=accumulation)
-    fields, line = resume.less(args)
+    fields, line = resume.with_less_memory(args)
     assert tuple(fields.values()) == expected and f"a step is still {batch * accumulation} rows" in line
 
 

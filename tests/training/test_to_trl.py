@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import psutil
@@ -188,3 +188,29 @@ def test_two_cpu_processes_train_an_adapter_that_loads_here(exported, base, tmp_
         assert generate.mean_logprob(tuned, tokenizer, "Who are you?", f"I am {TAVI.name}.") > untuned
     finally:
         take_off(tuned)
+
+
+OTHER = {
+    int: lambda n: n + 1,
+    float: lambda x: x / 2 + 0.1,
+    tuple: lambda names: names[:1],
+    type(None): lambda _: (0, 1),
+}
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(recipes.Preset)])
+def test_a_setting_that_changes_the_training_is_exported(name):
+    """A new field of `Preset` that TRL's configuration takes must not be left out of the folder in silence."""
+    preset = recipes.DEFAULT_PRESET
+    value = getattr(preset, name)
+    if type(value) not in OTHER:
+        pytest.skip(f"{name} is no number")
+    other = replace(preset, **{name: OTHER[type(value)](value)})
+
+    def configured(p: recipes.Preset) -> tuple[dict, dict]:
+        return recipes.lora_config(p).to_dict(), recipes.sft_config(p, "adapter").to_dict()
+
+    def exported(p: recipes.Preset) -> dict:
+        return to_trl.sft_fields(p, {"model_name_or_path": "x"}, low=False)
+
+    assert (configured(preset) != configured(other)) == (exported(preset) != exported(other))

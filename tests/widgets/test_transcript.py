@@ -5,10 +5,10 @@ import re
 import pytest
 
 from helpers import files
-from helpers.widgets.conversation import Conversation, entry
+from helpers.widgets.transcript import Conversation, entry
 
 WIDGETS = files.project_root() / "helpers" / "widgets"
-SCRIPT = (WIDGETS / "conversation.js").read_text(encoding="utf-8")
+SCRIPT = (WIDGETS / "transcript.js").read_text(encoding="utf-8")
 STYLES = [path.read_text(encoding="utf-8") for path in WIDGETS.glob("*.css")]
 
 

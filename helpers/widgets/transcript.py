@@ -64,8 +64,8 @@ class Conversation(anywidget.AnyWidget):
     when it is loaded again. ``names`` head the columns; ``ask`` takes a question's text and returns False to refuse it.
     """
 
-    _esm = HERE / "conversation.js"
-    _css = HERE / "conversation.css"
+    _esm = HERE / "transcript.js"
+    _css = HERE / "transcript.css"
     names = traitlets.List(traitlets.Unicode()).tag(sync=True)
     columns = traitlets.List(traitlets.List()).tag(sync=True)
     status = traitlets.Unicode().tag(sync=True)
