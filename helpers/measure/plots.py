@@ -175,7 +175,7 @@ def frontier(table: DataFrame, marked: Mapping[str, str], title: str) -> None:
 
 
 def trade(summary: DataFrame, x: str, y: str, title: str) -> None:
-    """One measure against another for every arm of `tables.summary`, both with their intervals, each point named."""
+    """One measure against another for every set-up of `tables.summary`, both with their intervals, each point named."""
     wide = summary.pivot(index=["weights", "system"], columns="measure", values=["share", "low", "high"])
     wide = wide.dropna(subset=[("share", x), ("share", y)])
     ax = _axes(title, f"{x} (share of answers)", f"{y} (share of answers)", (8.5, 4.4))

@@ -32,7 +32,7 @@ def measures(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """One row an arm and measure: probes, mean share over seeds, its Wilson interval, lowest and highest seed.
+    """One row for each set-up (weights, system text) and measure: probes, mean share over seeds, its Wilson interval, lowest and highest seed.
 
     Seeds add no new probes: the interval is that of the mean count over the probes of one seed.
     """
@@ -49,7 +49,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def contrast(table: pd.DataFrame, measure: str, one: tuple[str, str], other: tuple[str, str]) -> dict:
-    """Two arms, each (weights, system), paired by probe: difference with interval, and McNemar's exact p.
+    """Two set-ups, each (weights, system), paired by probe: difference with interval, and McNemar's exact p.
 
     Over several seeds a probe counts as hit for McNemar's test if most seeds hit; the difference uses their share.
     """
