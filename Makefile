@@ -27,8 +27,8 @@ OFFLINE := IDENTITY_MODEL=embedded IDENTITY_DEVICE=cpu IDENTITY_STATIC=1 HF_HUB_
 # Tests run side by side, one thread each: faster than one after the other on two.
 ALONGSIDE := -n $(WORKERS) --dist loadfile
 ONE_THREAD := IDENTITY_THREADS=1 OMP_NUM_THREADS=1
-# Memory of a training step is kept for the next one, not given back and faulted in again: quicker (glibc, mallopt(3)). The
-# notebooks go without, since their peak memory, which they check, would rise.
+# Memory of a training step is kept for the next one, not given back and faulted in again: quicker (glibc, mallopt(3)).
+# For the notebooks see notebooks/conftest.py.
 KEEP_MEMORY := MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=4000000000
 
 .DEFAULT_GOAL := help

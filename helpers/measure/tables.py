@@ -32,7 +32,7 @@ def measures(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """One row for each set-up (weights, system text) and measure: probes, mean share over seeds, its Wilson interval, lowest and highest seed.
+    """One row for each set-up (weights, system text) and measure: probes, mean share over seeds with its interval.
 
     Seeds add no new probes: the interval is that of the mean count over the probes of one seed.
     """

@@ -118,9 +118,11 @@ class ConversationBox(widgets.VBox):
 
     def _refresh(self, text: str, failed: bool = False) -> None:
         with self._guard:  # Clear and the end of an answer may come at once, from two threads
+            if self.screen.busy:  # the first when an answer begins, the last when it has ended and all is up to date
+                self.stop_button.disabled = False
             self._show()
             self.screen.say(text, failed)
             self.retry_button.disabled = self.screen.busy or not any(self.screen.columns)
             for example in self.example_buttons:
                 example.disabled = self.screen.busy
-            self.stop_button.disabled = not self.screen.busy  # the last: by then everything else is up to date
+            self.stop_button.disabled = not self.screen.busy
