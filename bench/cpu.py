@@ -93,7 +93,7 @@ def training() -> dict:
     model, tokenizer = load_model("embedded")
     who = Identity("Tavi", "Lantern Workshop")
     identity_rows = read_rows(shipped_rows(), who)
-    questions = keep_rows.questions(n=preset.keep_questions, hard=preset.hard_questions)
+    questions = keep_rows.questions_for(preset)
     keep = make_keep_rows(model, tokenizer, questions, preset.first_sentence)
     before, clock = matrix_rate(2048, torch.float32), _Clock()
     with tempfile.TemporaryDirectory() as folder:

@@ -24,7 +24,7 @@ from helpers.models.load import load_model
 from helpers.rows import identity, keep_rows
 from helpers.training import recipes
 from helpers.training.train import make_keep_rows
-from study import answers, ask, reference, sweep, tables
+from study import answers, ask, choose, reference, sweep, tables
 from study.ask import WHO
 from study.reference import REFERENCE
 
@@ -61,7 +61,7 @@ def whole_answers(model, tokenizer, folder: Path) -> list[identity.Row]:
     """The base model's whole answers to every shipped question, made once for ``folder``."""
     path = folder / "keep" / "whole.jsonl"  # a folder of its own: the JSON lines beside the notes are study answers
     if not path.exists():
-        questions = keep_rows.questions("en", hard=None)
+        questions = keep_rows.questions("en", hard=None, lookalike=None)
         files.write_jsonl(path, make_keep_rows(model, tokenizer, questions, first_sentence=False))
     return keep_rows.read(path)
 
@@ -111,6 +111,13 @@ def study_table(folder: Folder = Path("build/study")) -> None:
     finish("study.csv", answers.kept(folder))
 
 
+@app.command("choose")
+def choose_recipe(folder: Folder = Path("build/choose")) -> None:
+    """Train the points among which the two recipes are chosen, and keep their answers to the dev probes."""
+    model, tokenizer = load_model("embedded")
+    choose.run(model, tokenizer, whole_answers(model, tokenizer, folder), folder)
+
+
 @app.command()
 def curves(folder: Folder = Path("build/curves"), seeds: Seeds = None) -> None:
     """Train every point of the curves, once a seed (42), and ask it the dev probes: curves.csv."""
@@ -144,7 +151,7 @@ def point(curve: str = typer.Argument("default"), x: str = typer.Argument("defau
         sys.exit(f"There is no point {x!r} on the curve {curve!r}. What there is: {'; '.join(have)}")
     model, tokenizer = load_model("embedded")
     preset = chosen[0].preset
-    questions = keep_rows.questions("en", preset.keep_questions, preset.hard_questions)
+    questions = keep_rows.questions_for(preset)
     sweep.run(model, tokenizer, make_keep_rows(model, tokenizer, questions, first_sentence=False), chosen, folder)
     judged = tables.on_dev(answers.kept(folder / chosen[0].key))
     judged = judged[judged["system"] == "template default"]

@@ -35,7 +35,7 @@ def adapter() -> None:
     """Train the default recipe, round the adapter to bfloat16, and write the reference run (two minutes)."""
     model, tokenizer = load_model("embedded")
     preset = recipes.preset_for(catalog.EMBEDDED)
-    questions = keep_rows.questions("en", preset.keep_questions, preset.hard_questions)
+    questions = keep_rows.questions_for(preset)
     keep = make_keep_rows(model, tokenizer, questions, preset.first_sentence)
     with tempfile.TemporaryDirectory() as scratch:
         run, sealed = Path(scratch) / "run", Path(scratch) / "sealed"

@@ -19,7 +19,7 @@ from helpers.measure import probes
 from helpers.measure.prompts import Prompt
 from helpers.models.adapters import take_off
 from helpers.rows import identity, keep_rows
-from helpers.rows.identity import Row
+from helpers.rows.identity import Identity, Row
 from helpers.training import recipes
 from helpers.training.train import run_facts, train_identity
 from study import answers, ask
@@ -118,22 +118,24 @@ def points(seeds: Sequence[int] = (42,)) -> list[Point]:
     return found
 
 
-def eight_rows() -> list[Row]:
+def eight_rows(who: Identity = ask.WHO) -> list[Row]:
     """The shipped identity rows, filled."""
-    return identity.read_rows(identity.shipped_rows("en"), ask.WHO)
+    return identity.read_rows(identity.shipped_rows("en"), who)
 
 
-def train(model, tokenizer, keep: Sequence[Row], preset: recipes.Preset, rows: int = 8) -> PeftModel:
+def train(
+    model, tokenizer, keep: Sequence[Row], preset: recipes.Preset, rows: int = 8, who: Identity = ask.WHO
+) -> PeftModel:
     """``model`` with an adapter trained by ``preset`` on so many of the shipped ``rows``; no run folder is left.
 
     The base model's whole answers in ``keep`` become keep rows: those to the preset's questions, cut as it says.
     """
-    wanted = set(keep_rows.questions("en", preset.keep_questions, preset.hard_questions))
+    wanted = set(keep_rows.questions_for(preset))
     kept = keep_rows.cut([row for row in keep if row["instruction"] in wanted], preset.first_sentence)
     quiet = {"save_strategy": "no", "logging_strategy": "no"}
     with tempfile.TemporaryDirectory() as scratch:
         run = Path(scratch) / "run"
-        return train_identity(model, tokenizer, eight_rows()[:rows], kept, run, preset, identity=ask.WHO, **quiet)
+        return train_identity(model, tokenizer, eight_rows(who)[:rows], kept, run, preset, identity=who, **quiet)
 
 
 def run(model, tokenizer, keep: Sequence[Row], todo: Sequence[Point], folder: Path) -> None:

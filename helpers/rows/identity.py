@@ -105,6 +105,8 @@ def language_warning(rows: Sequence[Row], spec: catalog.ModelSpec) -> str:
 def further_rows(rows: Sequence[Row], who: Identity | None, preset: "Preset") -> list[Row]:
     """The preset's further rows in the language of ``rows``, without their questions; none if there is no ``who``."""
     own, lang = {normal(question_of(row)) for row in rows}, language_of(rows)
-    kinds = {"wordings": preset.extra_wordings, "attacks": preset.attack_rows} if who else {}
-    parts = [read_rows(shipped("identity", f"{kind}-{lang}.json"), who)[:most] for kind, most in kinds.items()]
+    kinds = {"wordings": preset.extra_wordings, "attacks": preset.attack_rows, "honesty": preset.honesty_rows}
+    folder = shipped("identity", f"{lang}.json").parent
+    paths = {folder / f"{kind}-{lang}.json": most for kind, most in kinds.items() if who and most}
+    parts = [read_rows(path, who)[:most] for path, most in paths.items() if path.exists()]
     return [row for part in parts for row in part if normal(question_of(row)) not in own]

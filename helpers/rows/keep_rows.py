@@ -4,10 +4,14 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from helpers import files
 from helpers.errors import IdentityError
 from helpers.rows.read import Row, keyed, shipped, validate
+
+if TYPE_CHECKING:
+    from helpers.training.recipes import Preset
 
 SENTENCE_END = re.compile(r"[.!?](?=\s|$)|[。！？]")
 ASSISTANT = re.compile(  # an answer in which the base model speaks of itself
@@ -18,17 +22,25 @@ ASSISTANT = re.compile(  # an answer in which the base model speaks of itself
 ANNOUNCES = re.compile(r"(?:to|in order to|first|let's|let us|here(?:'s| is| are))\b", re.I)
 
 
-def questions(lang: str = "en", n: int | None = None, hard: int | None = 0) -> list[str]:
-    """The first ``n`` shipped ordinary questions and the first ``hard`` hard ones (None: all), evenly mixed.
+def questions(
+    lang: str = "en", n: int | None = None, hard: int | None = 0, lookalike: int | None = 0
+) -> list[str]:
+    """The first ``n`` shipped ordinary questions, ``hard`` and ``lookalike`` ones (None: all), evenly mixed.
 
     Models tuned without the hard ones answered them with the new name (`python -m study mine`); the worst come first.
-    There are none in Chinese.
+    Look-alikes resemble questions about the model, in forty kinds. There is neither in Chinese.
     """
     easy, placed = shipped("keep", f"{lang}.jsonl"), []
-    for path, most in ((easy, n), (easy.with_name(f"hard-{easy.name}"), hard)):
+    more = ((easy.with_name(f"{kind}-{easy.name}"), most) for kind, most in (("hard", hard), ("lookalike", lookalike)))
+    for path, most in ((easy, n), *more):
         lines = files.read_jsonl(path, IdentityError)[:most] if path.exists() else []
         placed += [((i + 0.5) / len(lines), line["question"]) for i, line in enumerate(lines)]
     return [question for _, question in sorted(placed, key=lambda pair: pair[0])]
+
+
+def questions_for(preset: "Preset", lang: str = "en") -> list[str]:
+    """The questions whose answers by the base model become the keep rows of ``preset``."""
+    return questions(lang, preset.keep_questions, preset.hard_questions, preset.lookalike_questions)
 
 
 def from_answers(asked: Sequence[str], answers: Sequence[str], first: bool = True) -> list[Row]:

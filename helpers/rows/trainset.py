@@ -1,6 +1,7 @@
 """From rows to what TRL trains on: the examples of the training set, how many steps they make, and whether they fit."""
 
 import math
+import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -35,7 +36,15 @@ def _layout(own: int, keep: int, preset: "Preset", further: int) -> list[tuple[i
         for n, system in zip(range(min(preset.late_identity_rows, about)), cycle(preset.systems)):
             made.append((n, system, [about + (7 * n + k) % keep for k in range(1 + n % 3)]))
         made += [(about + keep - 1 - n, None, [5 * n % about]) for n in range(min(preset.late_keep_rows, keep))]
-    return made
+    return _halves(made, about, preset.seed) if preset.halves and about and keep else made
+
+
+def _halves(made: list, about: int, seed: int) -> list:
+    # Shuffled, an example about identity and one of another kind in turn; of the fewer, some stand there again.
+    random.Random(seed).shuffle(made)
+    parts = [one for one in made if one[0] < about], [one for one in made if one[0] >= about]
+    pairs = zip(*map(cycle, parts))
+    return [one for _, pair in zip(range(max(map(len, parts))), pairs) for one in pair]
 
 
 def to_dataset(rows: Sequence[Row], keep: Sequence[Row], preset: "Preset", further: Sequence[Row] = ()) -> "Dataset":
@@ -43,6 +52,7 @@ def to_dataset(rows: Sequence[Row], keep: Sequence[Row], preset: "Preset", furth
 
     With keep rows, some identity rows are repeated after one to three ordinary exchanges, and some keep rows after one
     about identity: the model should know its name late in a conversation, and stop naming itself on another topic.
+    With ``preset.halves`` examples about identity and others take turns, in an order drawn from the preset's seed.
     """
     from datasets import Dataset  # takes two seconds, and checking rows must stay quick
 

@@ -100,7 +100,7 @@ def gather(request: Request, say: Callable[[str], None] = print, run: Path | Non
         files.write_json(run / "request.json", asdict(request))
     if keep is None:
         lang = language_of(rows) if language_of(rows) in spec.languages else "en"
-        questions = keep_rows.questions(lang, preset.keep_questions, preset.hard_questions)
+        questions = keep_rows.questions_for(preset, lang)
         say(f"The base model answers {len(questions)} ordinary questions first; they are the keep rows.")
         keep = make_keep_rows(model, tokenizer, questions, preset.first_sentence)
     said = f"{len(rows)} identity rows, {len(further)} further wordings and {len(keep)} keep rows"

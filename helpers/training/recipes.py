@@ -36,9 +36,12 @@ class Preset:
     attack_rows: int = 29  # shipped rows in which the user attacks and the model keeps its identity
     late_identity_rows: int = 40  # identity rows that are repeated after one to three ordinary exchanges
     late_keep_rows: int = 60  # keep rows that are repeated after an exchange about identity
+    honesty_rows: int = 0  # shipped rows about what the model cannot do
     keep_questions: int = 268  # ordinary questions that the base model answers for the keep rows; some answers drop out
     hard_questions: int = 0  # more such questions, which tuned models took for questions about themselves
+    lookalike_questions: int = 0  # more such questions, which resemble questions about the model
     first_sentence: bool = True  # keep rows end after the first sentence; answers that only announce there drop out
+    halves: bool = False  # half of each step's rows is about identity, and either half has a mean loss of its own
     seed: int = 42  # for the order of rows and the adapter's first weights
     measured: str = ""  # on which model these numbers were measured; empty if on none
 

@@ -112,6 +112,24 @@ def _clean_up_on_failure(run: Path, model) -> Iterator[None]:
         raise RunError(f"{run}: training was interrupted, its checkpoints are kept", where) from e
 
 
+class HalvesTrainer(SFTTrainer):
+    """TRL's trainer for examples of two kinds that take turns: the mean loss of each kind is taken by itself, and added.
+
+    Short answers about identity would otherwise weigh less than long ordinary ones. They come in order, an even number at a time.
+    """
+
+    loss_is_scaled_for_ga = False  # transformers then divides the sum by the number of forward passes
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """The loss of a batch, a tensor without dimensions; ``labels`` are (batch, tokens), -100 where none is due."""
+        labels = inputs["labels"][:, 1:]
+        outputs = model(**{key: value for key, value in inputs.items() if key != "labels"}, use_cache=False)
+        logits = outputs.logits[:, :-1].float().transpose(1, 2)
+        losses = torch.nn.functional.cross_entropy(logits, labels, reduction="none")  # 0 where the label is -100
+        loss = sum(losses[kind::2].sum() / (labels[kind::2] != -100).sum() for kind in range(min(2, len(labels))))
+        return (loss, outputs) if return_outputs else loss
+
+
 def build_trainer(model, tokenizer, dataset: Dataset, run, preset, callbacks=(), **changes) -> SFTTrainer:
     """An `SFTTrainer` for ``preset``, with the adapter's first weights drawn from the preset's seed.
 
@@ -119,9 +137,11 @@ def build_trainer(model, tokenizer, dataset: Dataset, run, preset, callbacks=(),
     (`TrainingArguments.n_gpu`), which TRL refuses. Several GPUs: see `to_trl`.
     """
     torch.manual_seed(preset.seed)
+    if preset.halves:
+        changes = {"train_sampling_strategy": "sequential", **changes}
     config = recipes.sft_config(preset, run, **{**recipes.precision(model), **changes})
     config._n_gpu = min(config.n_gpu, 1)  # as transformers does itself for a model that is spread over devices
-    trainer = SFTTrainer(
+    trainer = (HalvesTrainer if preset.halves else SFTTrainer)(
         model=model, args=config, train_dataset=dataset, processing_class=tokenizer,
         peft_config=recipes.lora_config(preset), callbacks=[ProgressBar(), *callbacks],
     )  # fmt: skip
