@@ -55,7 +55,8 @@ def value(shares: Mapping[str, float], base: Mapping[str, float]) -> float:
 
 def asked() -> list[dict]:
     """The questions: all ``dev`` probes, and of the old test split what decides between recipes."""
-    old = [p for p in probes.load_probes("en", "test") if p["about"] == "self" or p["category"] in ("others", "lookalike")]
+    decides = ("others", "lookalike")
+    old = [p for p in probes.load_probes("en", "test") if p["about"] == "self" or p["category"] in decides]
     return [*probes.load_all("en", "dev", turns=(3, 10)), *old, *probes.load_drift("en", "test", turns=(3, 10))]
 
 

@@ -22,9 +22,7 @@ ASSISTANT = re.compile(  # an answer in which the base model speaks of itself
 ANNOUNCES = re.compile(r"(?:to|in order to|first|let's|let us|here(?:'s| is| are))\b", re.I)
 
 
-def questions(
-    lang: str = "en", n: int | None = None, hard: int | None = 0, lookalike: int | None = 0
-) -> list[str]:
+def questions(lang: str = "en", n: int | None = None, hard: int | None = 0, lookalike: int | None = 0) -> list[str]:
     """The first ``n`` shipped ordinary questions, ``hard`` and ``lookalike`` ones (None: all), evenly mixed.
 
     Models tuned without the hard ones answered them with the new name (`python -m study mine`); the worst come first.

@@ -43,8 +43,8 @@ def _halves(made: list, about: int, seed: int) -> list:
     # Shuffled, an example about identity and one of another kind in turn; of the fewer, some stand there again.
     random.Random(seed).shuffle(made)
     parts = [one for one in made if one[0] < about], [one for one in made if one[0] >= about]
-    pairs = zip(*map(cycle, parts))
-    return [one for _, pair in zip(range(max(map(len, parts))), pairs) for one in pair]
+    most = max(map(len, parts))
+    return [part[n % len(part)] for n in range(most) for part in parts]
 
 
 def to_dataset(rows: Sequence[Row], keep: Sequence[Row], preset: "Preset", further: Sequence[Row] = ()) -> "Dataset":

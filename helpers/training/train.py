@@ -113,9 +113,10 @@ def _clean_up_on_failure(run: Path, model) -> Iterator[None]:
 
 
 class HalvesTrainer(SFTTrainer):
-    """TRL's trainer for examples of two kinds that take turns: the mean loss of each kind is taken by itself, and added.
+    """TRL's trainer for examples of two kinds that take turns: the loss is the sum of each kind's own mean.
 
-    Short answers about identity would otherwise weigh less than long ordinary ones. They come in order, an even number at a time.
+    Short answers about identity would otherwise weigh less than long ordinary ones. The rows come in order, and an even
+    number at a time: of one row alone there is one kind.
     """
 
     loss_is_scaled_for_ga = False  # transformers then divides the sum by the number of forward passes

@@ -57,6 +57,17 @@ def test_rows_come_once_more_later_in_a_conversation_and_only_their_own_answer_i
     assert about_keep[0]["prompt"][1]["content"] == ROWS[0]["output"]
 
 
+def test_with_halves_identity_and_other_rows_take_turns_and_the_fewer_come_again():
+    keep = [{"instruction": f"{n} + {n}?", "input": "", "output": f"{n + n}."} for n in range(20)]
+    preset = replace(recipes.Preset(), own_systems=(None,), late_identity_rows=0, late_keep_rows=0, halves=True)
+    said = [row["completion"][0]["content"] for row in trainset.to_dataset(ROWS, keep, preset)]
+    about, others = said[::2], said[1::2]
+    assert set(about) == {row["output"] for row in ROWS} and sorted(others) == sorted(row["output"] for row in keep)
+    assert others != [row["output"] for row in keep], "they are shuffled"
+    assert trainset.plan(len(ROWS), 20, preset).rows == len(said) == 40
+    assert trainset.plan(len(ROWS), 20, preset).about == 20
+
+
 def test_a_conversation_as_a_whole_has_to_fit(tiny):
     rows = [{**ROWS[0], "output": "word " * 150}]
     keep = [{"instruction": f"{n}?", "input": "", "output": "word " * 150} for n in range(3)]

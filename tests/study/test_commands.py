@@ -113,7 +113,7 @@ def tiny_course(tiny, monkeypatch, tmp_path):
     monkeypatch.setattr(commands, "REFERENCE", place)
     monkeypatch.setattr(reference, "REFERENCE", place)
     monkeypatch.setattr(probes, "load_all", lambda lang, split, turns=None: FEW[split])
-    monkeypatch.setattr(keep_rows, "questions", lambda lang, n=0, hard=0: [KEEP[0]["instruction"]])
+    monkeypatch.setattr(keep_rows, "questions", lambda lang, n=0, hard=0, lookalike=0: [KEEP[0]["instruction"]])
     monkeypatch.setattr(recipes, "preset_for", lambda spec: small)
     few = (("default", small, {"default": {}}), ("rank", small, {8: {}, 4: {"rank": 4}}))
     monkeypatch.setattr(sweep, "CURVES", few)

@@ -50,6 +50,25 @@ def same(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
+def test_with_halves_either_half_has_the_mean_loss_that_it_has_alone(tiny, tmp_path):
+    model, tokenizer = tiny
+    keep = [{"instruction": "Tell me a tale", "input": "", "output": "once upon a time " * 12}]
+    preset = replace(recipes.BARE_PRESET, own_systems=(None,), halves=True, batch=2, target_modules="all-linear")
+    data = trainset.to_dataset(ROWS[:1], keep, preset)
+    trainer = build_trainer(model, tokenizer, data, tmp_path, preset, **QUIET)
+    try:
+        assert list(trainer._get_train_sampler()) == [0, 1], "in the order of the set"
+        rows = [trainer.train_dataset[n] for n in range(2)]
+        alone = [trainer.compute_loss(trainer.model, trainer.data_collator([row])) for row in rows]
+        both = trainer.compute_loss(trainer.model, trainer.data_collator(rows))
+        assert both.item() == pytest.approx(sum(alone).item(), rel=1e-4)
+        whole = trainer.model(**trainer.data_collator(rows)).loss
+        assert both.item() != pytest.approx(2 * whole.item(), rel=1e-3), "the long answer would outweigh the short one"
+        trainer.train()
+    finally:
+        take_off(trainer.model)
+
+
 @pytest.mark.slow
 def test_ctrl_c_keeps_the_checkpoints_and_resuming_gives_the_very_same_adapter(base, tmp_path):
     """The embedded model, float32 on the CPU: four steps in one go, and the same with an interruption after three."""
