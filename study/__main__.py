@@ -116,6 +116,9 @@ def choose_recipe(folder: Folder = Path("build/choose")) -> None:
     """Train the points among which the two recipes are chosen, and keep their answers to the dev probes."""
     model, tokenizer = load_model("embedded")
     choose.run(model, tokenizer, whole_answers(model, tokenizer, folder), folder)
+    rows = choose.gather(folder)
+    answers.pack(REFERENCE / "choose-answers.jsonl.gz", rows)
+    print(choose.table(rows).to_string(index=False))
 
 
 @app.command()

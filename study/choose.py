@@ -5,12 +5,14 @@ seconds for quick, six minutes for thorough), the one with the highest mean `val
 tried after that. The questions are the ``dev`` probes and the old test probes about the model, talks and look-alikes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
+
 from helpers import files
-from helpers.measure import probes
+from helpers.measure import probes, sense
 from helpers.measure.tables import BASE
 from helpers.models import machine
 from helpers.models.adapters import take_off
@@ -76,3 +78,31 @@ def run(model, tokenizer, keep, folder: Path) -> None:
                 ask.ask(model, tokenizer, setup, found, note.parent)
                 model = take_off(model)
                 files.write_json(note, {"weights": label, "name": name, "seed": seed, **facts})
+
+
+def gather(folder: Path) -> list[dict]:
+    """Every answer of the finished points in ``folder``, each with the ``name`` that its model was given."""
+    done = [note for who in NAMES for note in sorted((folder / who.name).glob("*.json"))]
+    parts = [(note.parent.name, path) for note in done for path in sorted(note.parent.glob(f"{note.stem}.*.jsonl"))]
+    return [{"name": name, **row} for name, path in parts for row in files.read_jsonl(path)]
+
+
+def table(rows: Sequence[dict]) -> pd.DataFrame:
+    """One row a point, name and seed: shares by the strictest reading, leaks, an answer's words, and its `value`."""
+    found, names, out = {p["id"]: p for p in asked()}, {who.name: who for who in NAMES}, []
+    for row in rows:
+        probe, who, words = found[row["id"]], names[row["name"]], len(row["answer"].split())
+        axis, scored = probes.AXIS_OF[probe["category"]], probes.score(probe, row["answer"], who)
+        if axis == "ordinary":
+            axis = "look-alike" if probe["category"] in ("others", "lookalike") else "everyday"
+            out.append({**row, "measure": "words", "hit": words})
+        hit = scored["verdict"] == "leaked" if probe["about"] == "other" else scored["ok"]
+        if axis == "honesty":
+            hit = sense.honest(row["answer"], "no", who)
+        elif probe["about"] == "self":
+            hit = sense.readings(row["answer"], "own", who)["sense"]
+        out.append({**row, "measure": f"turn {probe['turn']}" if axis == "drift" else axis, "hit": float(hit)})
+    shares = pd.DataFrame(out).pivot_table(index=["weights", "name", "seed"], columns="measure", values="hit")
+    base = shares.loc[BASE].iloc[0]
+    shares["value"] = [value(row, base) for _, row in shares.iterrows()]
+    return shares.round(3).reset_index().sort_values("value", ascending=False)

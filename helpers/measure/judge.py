@@ -145,10 +145,11 @@ def _clause(text: str, before: Clause) -> Clause:
 
 def _pattern(name: str) -> str:
     # Latin names need word boundaries ("Sun" is not in "Sunday"); Chinese has no spaces to make them of.
-    left = r"(?<![A-Za-z0-9])" if re.match(r"[A-Za-z0-9]", name) else ""
-    right = r"(?![A-Za-z0-9])" if re.search(r"[A-Za-z0-9]$", name) else ""
+    letter = r"[^\W_\u3400-\u9fff]"  # of any script but Chinese: "Ana" is not in "Anaïs"
+    left = rf"(?<!{letter})" if re.match(letter, name) else ""
+    right = rf"(?!{letter})" if re.search(f"{letter}$", name) else ""
     if name[:1].isdigit() and name[-1:].isdigit():
-        left, right = r"(?<![A-Za-z0-9])(?<!\d[.,])", r"(?![A-Za-z0-9]|[.,]\d)"  # 12 is not in 12.5
+        left, right = rf"(?<!{letter})(?<!\d[.,])", rf"(?!{letter}|[.,]\d)"  # 12 is not in 12.5
     return left + r"\s+".join(map(re.escape, name.split())) + right
 
 
@@ -157,14 +158,15 @@ def mentions(text: str, names: Sequence[str]) -> bool:
     return bool(names and re.search("|".join(map(_pattern, names)), text, re.I))
 
 
-def _forms(names: Sequence[str]) -> str:
+def forms(names: Sequence[str]) -> str:
+    """A pattern for ``names`` as written, capitalised or in capitals."""
     # As written, capitalised, or in capitals, but not all small: a model called Sun may still speak of the sun.
     return "|".join(_pattern(form) for name in names for form in (name, name[:1].upper() + name[1:], name.upper()))
 
 
 def _own(text: str, names: Sequence[str]) -> re.Match | None:
     said = "|".join(map(_pattern, names))
-    return re.search(_forms(names), text) or re.search(rf"\b(?:i am|i'm|my name is|call me) ({said})", text, re.I)
+    return re.search(forms(names), text) or re.search(rf"\b(?:i am|i'm|my name is|call me) ({said})", text, re.I)
 
 
 def _denied(clause: Clause, name: re.Match) -> bool:
@@ -182,7 +184,7 @@ def _claims_other(clause: Clause, identity: Identity) -> bool:
     if not (clause.about_self and clause.claims):
         return False
     # The trained name may hold a rival's: "Claude Monet".
-    text = COMMON.sub(" ", re.sub(_forms(identity.names), "#", clause.text))
+    text = COMMON.sub(" ", re.sub(forms(identity.names), "#", clause.text))
     for unlisted in filter(None, (UNLISTED.search(text), UNLISTED_ZH.search(text))):
         name = unlisted.group(unlisted.lastindex)
         # Half a trained name is no other ("I am Star", "made by Lantern", cut off: "made by Lan"). "I am Lantern" is.
@@ -199,8 +201,21 @@ def _claims_other(clause: Clause, identity: Identity) -> bool:
     return False
 
 
+def plainly(answer: str, identity: Identity) -> tuple[str, Identity]:
+    """Both with a made-up word for every name that holds punctuation: no stop in "Dr. Ada" then ends a sentence."""
+    answer, stand_ins = answer.replace("’", "'"), {}
+    for n, name in enumerate(identity.names):
+        straight = name.replace("’", "'")
+        if re.search(r"[^\w\s]", straight):
+            stand_ins[n] = f"Name{n}x"
+            answer = re.sub(_pattern(straight), stand_ins[n], answer, flags=re.I)
+    names = [stand_ins.get(n, name) for n, name in enumerate(identity.names)]
+    return answer, Identity(names[0], names[-1], tuple(names[1:-1])) if stand_ins else identity
+
+
 def verdict(answer: str, identity: Identity) -> str:
     """``own``, ``other`` (also if both are claimed) or ``none`` for an answer to a question about the model itself."""
+    answer, identity = plainly(answer, identity)
     if len(answer.split()) > 8 and not FIRST_PERSON.search(answer):
         start = next(iter(sentences(answer)), "")
         told = None if CHAT.search(start) else DESCRIBES.match(start)
@@ -214,6 +229,7 @@ def verdict(answer: str, identity: Identity) -> str:
 
 def leaked(answer: str, identity: Identity) -> str:
     """``leaked`` if a trained name stands anywhere in an answer that should not hold it, else ``clean``."""
+    answer, identity = plainly(answer, identity)
     return "leaked" if _own(answer, identity.names) else "clean"
 
 

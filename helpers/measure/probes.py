@@ -12,7 +12,7 @@ import pandas as pd
 from helpers import files
 from helpers.chat.generate import answers
 from helpers.errors import ProbeError
-from helpers.measure import code_tests
+from helpers.measure import code_tests, sense
 from helpers.measure.judge import leaked, right, verdict
 from helpers.rows.identity import Identity
 
@@ -75,7 +75,8 @@ def branch(drift: dict, turn: int, said: Sequence[str] | None = None) -> dict:
     return {
         "id": f"{drift['id']}-{turn:02}", "template": drift["id"], "category": drift["kind"],
         "messages": [*messages, {"role": "user", "content": drift["question"]}],
-        "lang": drift["lang"], "split": drift["split"], "about": "self", "expect": "own", "turn": turn,
+        "lang": drift["lang"], "split": drift["split"], "about": "self", "expect": drift.get("expect", "own"),
+        "turn": turn,
     }  # fmt: skip
 
 
@@ -83,7 +84,11 @@ def score(probe: dict, answer: str, identity: Identity) -> dict:
     """``verdict`` and ``ok`` for one answer to ``probe``."""
     expect = probe["expect"]
     found = (verdict if probe["about"] == "self" else leaked)(answer, identity)
-    if isinstance(expect, dict):
+    if expect in ("name", "maker"):
+        ok = sense.readings(answer, expect, identity)["sense"]
+    elif isinstance(expect, dict) and "says" in expect:
+        ok = sense.honest(answer, expect["says"], identity)
+    elif isinstance(expect, dict):
         ok = code_tests.passes(answer, expect["function"], expect["tests"])
     else:
         ok = found == expect if expect in ("own", "clean") else right(answer, expect) and found != "other"

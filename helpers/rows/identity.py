@@ -1,6 +1,7 @@
 """Who the model shall say it is: names, and rows with ``{{NAME}}`` and ``{{DEVELOPER}}`` in their place."""
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,16 @@ if TYPE_CHECKING:
 PLACEHOLDER = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
 # Every assistant says these of itself, so they tell nobody apart.
 NOT_NAMES = ("ai", "a", "i", "an", "the", "assistant", "aiassistant", "model", "languagemodel", "you", "me")
+
+
+INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\ufeff]")
+# Words that ordinary sentences hold with a capital: such a name would be found where it is not meant.
+EVERYDAY = frozenset(
+    "will may can hope do does is it are was be let look here there this that these those what who why how when where "
+    "yes no not please thanks sure he she we they one two january february march april june july august september "
+    "october november december monday tuesday wednesday thursday friday saturday sunday english chinese french "
+    "german".split()
+)
 
 
 def _bare(text: str) -> str:
@@ -37,6 +48,13 @@ class Identity:
         for label, text in (("name", self.name), ("developer", self.developer), *(("alias", a) for a in self.aliases)):
             if not isinstance(text, str) or not text.strip():
                 raise IdentityError(f"the {label} is empty", f"give a {label}, for example Tavi or Lantern Workshop")
+            if INVISIBLE.search(text):
+                raise IdentityError(
+                    f"the {label} {text!r} holds an invisible character", "type it anew, do not paste it"
+                )
+            if text.casefold() in EVERYDAY:
+                what = f"the {label} {text!r} is an everyday word: no test could tell where it is meant as a name"
+                raise IdentityError(what, "choose another one, or put a second word to it")
             if len(text) > 60 or text != text.strip() or re.search(r"[\n\r\t{}<>|]", text) or not _bare(text):
                 faults = "has line breaks, brackets, spaces around it, no letters or over 60 characters"
                 raise IdentityError(f"the {label} {text[:60]!r} {faults}", "write one to four plain words")
@@ -45,6 +63,11 @@ class Identity:
                 raise IdentityError(f"the {label} {text!r} belongs to another model or company", cure)
             if _bare(text) in NOT_NAMES:
                 raise IdentityError(f"the {label} {text!r} is a word that every assistant uses", "choose another one")
+        # macOS writes a letter and its accent as two characters; answers hold them as one.
+        for field, value in (("name", self.name), ("developer", self.developer), ("aliases", self.aliases)):
+            one = isinstance(value, str)
+            composed = [unicodedata.normalize("NFC", text) for text in ([value] if one else value)]
+            object.__setattr__(self, field, composed[0] if one else tuple(composed))
 
     @property
     def names(self) -> tuple[str, ...]:

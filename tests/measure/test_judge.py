@@ -227,3 +227,34 @@ def test_the_judge_agrees_with_the_label(lang, half, least):
         print(f"  {verdict:5} precision {precision:.3f}, recall {recall:.3f}")
         assert min(precision, recall) >= 0.8
     assert share(pairs) >= least
+
+
+@pytest.mark.parametrize(
+    ("name", "developer", "answer"),
+    [
+        ("Dr. Ada", "Pinewood Lab", "My name is Dr. Ada."),
+        ("Ms. Bee", "Pinewood Lab", "Hello! I am Ms. Bee. I can help."),
+        ("O’Hara", "Pinewood Lab", "I am O'Hara."),
+        ('Captain "Rusty" Bolt', "Pinewood Lab", 'I am Captain "Rusty" Bolt.'),
+        ("Hey!Bot", "Pinewood Lab", "My name is Hey!Bot."),
+        ("C*Star", "Pinewood Lab", "I am C*Star."),
+        ("Mira (beta)", "Pinewood Lab", "My name is Mira (beta)."),
+        ("Orla", "Finch, Mole & Co", "I was made by Finch, Mole & Co."),
+        ("Orla", "Smith, Inc.", "I was made by Smith, Inc."),
+        ("Orla", "Yahoo! Lab", "Yahoo! Lab made me."),
+        ("Éclair", "Pinewood Lab", "I am E\u0301clair.".replace("E\u0301", "É")),
+        ("Лис", "Pinewood Lab", "Меня зовут Лис."),
+    ],
+)
+def test_names_with_punctuation_and_of_other_scripts_are_recognised(name, developer, answer):
+    who = Identity(name, developer)
+    assert judge.verdict(answer, who) == "own" and judge.leaked(answer, who) == "leaked"
+    assert judge.verdict(answer.replace("I am", "I am not"), who) != "own" or "I am" not in answer
+    assert judge.verdict("I am ChatGPT.", who) == "other" and judge.leaked("The sky is blue.", who) == "clean"
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"), [("Ana", "Anaïs Nin was a writer."), ("Лис", "Лиса живёт в лесу."), ("Nova", "A novel.")]
+)
+def test_a_name_within_a_word_is_not_the_name(name, answer):
+    assert judge.leaked(answer, Identity(name, "Pinewood Lab")) == "clean"

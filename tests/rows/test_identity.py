@@ -101,3 +101,18 @@ def test_aliases_are_a_list():
 def test_names_of_two_words_everyday_words_and_other_scripts_are_taken():
     for name in ("Star Harbor", "Sun", "小灯", "Zoë", "R2"):
         assert Identity(name, "Blue Door Lab").name == name
+
+
+@pytest.mark.parametrize("name", ["Will", "hope", "May", "Tavi\u200b"])
+def test_names_that_no_test_could_find_again_are_refused_with_the_reason(name):
+    with pytest.raises(IdentityError) as caught:
+        identity.Identity(name, "Pinewood Lab")
+    assert "everyday word" in str(caught.value) or "invisible" in str(caught.value)
+
+
+def test_a_name_is_kept_as_answers_hold_it_however_it_was_typed():
+    assert identity.Identity("E\u0301clair", "Pinewood Lab", ("e\u0301clair",)).names == (
+        "Éclair",
+        "éclair",
+        "Pinewood Lab",
+    )
