@@ -24,7 +24,7 @@ from helpers.models.load import load_model
 from helpers.rows import identity, keep_rows
 from helpers.training import recipes
 from helpers.training.train import make_keep_rows
-from study import answers, ask, choose, reference, sweep, tables
+from study import answers, ask, choose, final, reference, sweep, tables
 from study.ask import WHO
 from study.reference import REFERENCE
 
@@ -119,6 +119,17 @@ def choose_recipe(folder: Folder = Path("build/choose")) -> None:
     rows = choose.gather(folder)
     answers.pack(REFERENCE / "choose-answers.jsonl.gz", rows)
     print(choose.table(rows).to_string(index=False))
+
+
+@app.command("final")
+def ask_unseen(folder: Folder = Path("build/final"), part: str = "arms") -> None:
+    """Ask every recipe and prompt what nobody had looked at (part ``arms``), or the ``grid`` the dev probes."""
+    model, tokenizer = load_model("embedded")
+    todo, found = (final.arms(), final.unseen()) if part == "arms" else (final.grid(), final.on_dev())
+    final.run(model, tokenizer, whole_answers(model, tokenizer, folder), todo, found, folder / part)
+    rows = final.gather(folder / part)
+    answers.pack(REFERENCE / final.PACKED[part], rows)
+    print(final.table(rows, found).to_string(index=False))
 
 
 @app.command()

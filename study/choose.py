@@ -1,8 +1,9 @@
-"""Which recipe becomes `quick` and which `thorough`: at most eight points, three names, two seeds, and a rule.
+"""Which recipe becomes `quick` and which `thorough`: eight points, three names, two seeds, and a rule.
 
 The rule, written down before the first point was trained: of the points whose training stays within the time (90
-seconds for quick, six minutes for thorough), the one with the highest mean `value` over names and seeds. Nothing is
-tried after that. The questions are the ``dev`` probes and the old test probes about the model, talks and look-alikes.
+seconds for quick, six minutes for thorough), the one with the highest mean `value` over names and seeds. Three of the
+eight took longer than that (`TOO_LONG`), among them the best, so a ninth is the best with fewer rows. Nothing is tried
+after that. The questions are the ``dev`` probes and the old test probes about the model, talks and look-alikes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,12 +24,13 @@ from study import answers, ask, sweep
 NAMES = (ask.WHO, Identity("Brindle", "Northgate Robotics"), Identity("Marlo", "Saltmarsh Studio"))
 SEEDS = (42, 1)
 _FOUR = replace(
-    recipes.DEFAULT_PRESET, blocks=(10, 30), batch=4, learning_rate=2e-3, extra_wordings=40, attack_rows=20,
-    late_identity_rows=20, late_keep_rows=20, keep_questions=120,
+    recipes.DEFAULT_PRESET, blocks=(10, 30), batch=4, padding_free=True, learning_rate=2e-3, extra_wordings=40,
+    attack_rows=20, late_identity_rows=20, late_keep_rows=20, keep_questions=120,
 )  # fmt: skip
 _VARIED = replace(_FOUR, honesty_rows=20, keep_questions=80, lookalike_questions=40)
 _HALVES = replace(
-    recipes.THOROUGH_PRESET, blocks=(10, 30), batch=4, accumulation=4, halves=True, learning_rate=2e-3, honesty_rows=42,
+    recipes.THOROUGH_PRESET, blocks=(10, 30), batch=4, padding_free=True, accumulation=4, halves=True,
+    learning_rate=2e-3, honesty_rows=42,
 )  # fmt: skip
 _LOOKALIKES = replace(_HALVES, lookalike_questions=198)
 POINTS: Mapping[str, recipes.Preset] = {
@@ -42,7 +44,11 @@ POINTS: Mapping[str, recipes.Preset] = {
     "thorough, look-alikes for hard questions, all wordings": replace(
         _LOOKALIKES, extra_wordings=215, hard_questions=60
     ),
+    "thorough, look-alikes, at 1.4e-3, fewer rows": replace(
+        _LOOKALIKES, learning_rate=1.4e-3, keep_questions=120, hard_questions=120
+    ),
 }
+TOO_LONG = tuple(label for label in POINTS if label.startswith("thorough, look-alikes"))[:3]
 
 
 def value(shares: Mapping[str, float], base: Mapping[str, float]) -> float:
@@ -65,7 +71,8 @@ def asked() -> list[dict]:
 def run(model, tokenizer, keep, folder: Path) -> None:
     """Train every point with each name and seed, ask it, and keep the answers; several processes may share it."""
     found, names = asked(), {who.name: who for who in NAMES}
-    todo = [(BASE, NAMES[0].name, 0), *((label, name, seed) for seed in SEEDS for name in names for label in POINTS)]
+    within = [label for label in POINTS if label not in TOO_LONG]
+    todo = [(BASE, NAMES[0].name, 0), *((label, name, seed) for seed in SEEDS for name in names for label in within)]
     for label, name, seed in todo:
         setup = ask.Setup(label, seed=seed)
         note = files.make_dir(folder / name) / f"{setup.key}.json"

@@ -30,6 +30,7 @@ class Preset:
     warmup: float = 0.05  # a share of all steps
     max_grad_norm: float = 1.0
     max_length: int = 1024  # tokens of an example
+    padding_free: bool = False  # a batch is one row of tokens, its examples end to end: a sixth quicker on a CPU
     own_systems: tuple[str | None, ...] = (None, "", RIVAL_SYSTEM, None)  # each of your rows is there once under each
     systems: tuple[str | None, ...] = (None, RIVAL_SYSTEM)  # the shipped rows take these in turn
     extra_wordings: int = 65  # shipped rows with other wordings of the same topics
@@ -117,7 +118,8 @@ def sft_config(preset: Preset, run: Path | str, **changes) -> SFTConfig:
         "lr_scheduler_type": "linear",
         "warmup_steps": preset.warmup,
         "max_grad_norm": preset.max_grad_norm,
-        "max_length": preset.max_length,
+        "max_length": None if preset.padding_free else preset.max_length,  # TRL cuts nothing without padding
+        "padding_free": preset.padding_free,
         "seed": preset.seed,
         "use_cpu": on_cpu,
         "bf16": False,

@@ -123,11 +123,16 @@ class HalvesTrainer(SFTTrainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """The loss of a batch, a tensor without dimensions; ``labels`` are (batch, tokens), -100 where none is due."""
-        labels = inputs["labels"][:, 1:]
+        labels = inputs["labels"]
+        # Without padding all examples are one row, and each begins at position 0.
+        starts = inputs["position_ids"] == 0 if "position_ids" in inputs else torch.ones_like(labels[:, :1])
+        kinds = (starts.cumsum(1 if len(labels) == 1 else 0) - 1).expand_as(labels)[:, 1:] % 2
+        labels, due = labels[:, 1:], labels[:, 1:] != -100
         outputs = model(**{key: value for key, value in inputs.items() if key != "labels"}, use_cache=False)
         logits = outputs.logits[:, :-1].float().transpose(1, 2)
         losses = torch.nn.functional.cross_entropy(logits, labels, reduction="none")  # 0 where the label is -100
-        loss = sum(losses[kind::2].sum() / (labels[kind::2] != -100).sum() for kind in range(min(2, len(labels))))
+        found = [due & (kinds == kind) for kind in range(2)]
+        loss = sum(losses[here].mean() for here in found if here.any())
         return (loss, outputs) if return_outputs else loss
 
 
