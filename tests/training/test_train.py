@@ -50,10 +50,12 @@ def same(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
-def test_with_halves_either_half_has_the_mean_loss_that_it_has_alone(tiny, tmp_path):
+@pytest.mark.parametrize("padding_free", [False, True])
+def test_with_halves_either_half_has_the_mean_loss_that_it_has_alone(tiny, tmp_path, padding_free):
     model, tokenizer = tiny
     keep = [{"instruction": "Tell me a tale", "input": "", "output": "once upon a time " * 12}]
     preset = replace(recipes.BARE_PRESET, own_systems=(None,), halves=True, batch=2, target_modules="all-linear")
+    preset = replace(preset, padding_free=padding_free)
     data = trainset.to_dataset(ROWS[:1], keep, preset)
     trainer = build_trainer(model, tokenizer, data, tmp_path, preset, **QUIET)
     try:
