@@ -126,7 +126,7 @@ def ask_unseen(folder: Folder = Path("build/final"), part: str = "arms") -> None
     """Ask every recipe and prompt what nobody had looked at (part ``arms``), or the ``grid`` the dev probes."""
     model, tokenizer = load_model("embedded")
     todo, found = (final.arms(), final.unseen()) if part == "arms" else (final.grid(), final.on_dev())
-    final.run(model, tokenizer, whole_answers(model, tokenizer, folder), todo, found, folder / part)
+    check_finished(final.run(model, tokenizer, whole_answers(model, tokenizer, folder), todo, found, folder / part))
     rows = final.gather(folder / part)
     answers.pack(REFERENCE / final.PACKED[part], rows)
     print(final.table(rows, found).to_string(index=False))

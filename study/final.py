@@ -80,18 +80,18 @@ def grid() -> list[Arm]:
     ]
 
 
-def run(model, tokenizer, keep: Sequence[Row], todo: Sequence[Arm], found: Sequence[dict], folder: Path) -> None:
-    """Train and ask every arm that ``folder`` does not hold; several processes may share it.
+def run(model, tokenizer, keep: Sequence[Row], todo: Sequence[Arm], found: Sequence[dict], folder: Path) -> list[Path]:
+    """Train and ask every arm that ``folder`` does not hold; returns the notes of all. Several processes may share it.
 
     Where ``found`` holds the new talks, questions about identity are also sampled five times, and the talks are gone
     through with the arm's own answers.
     """
     talks = unseen_talks() if any(p.get("turn") == 1 for p in found) else []
     repeated = [p for p in found if talks and probes.AXIS_OF[p["category"]] == "identity"]
-    texts = prompts.variants(ask.WHO, sweep.eight_rows(), keep)
+    texts, notes = prompts.variants(ask.WHO, sweep.eight_rows(), keep), []
     for arm in todo:
         where = files.make_dir(folder / arm.who.name)
-        note = where / f"{ask.Setup(arm.label, seed=arm.seed).key}.json"
+        notes.append(note := where / f"{ask.Setup(arm.label, seed=arm.seed).key}.json")
         with answers.claimed(note) as ours:
             if not ours:
                 continue
@@ -107,6 +107,7 @@ def run(model, tokenizer, keep: Sequence[Row], todo: Sequence[Arm], found: Seque
                     ask.in_own_words(model, tokenizer, setup, talks, where)
             model = take_off(model)
             files.write_json(note, {"weights": arm.label, "seed": arm.seed, "device": machine.machine().name})
+    return notes
 
 
 def gather(folder: Path) -> list[dict]:

@@ -29,6 +29,17 @@ def test_the_grid_trains_as_many_steps_as_its_labels_say():
         assert f", {8 * arm.preset.epochs // per_step} steps" in arm.label
 
 
+def test_every_arm_is_trained_once_and_leaves_a_note(tiny, monkeypatch, tmp_path):
+    trained = []
+    monkeypatch.setattr(final.sweep, "train", lambda model, *args, who: trained.append(who.name) or model)
+    monkeypatch.setattr(final, "take_off", lambda model: model)
+    monkeypatch.setattr(final.ask, "ask", lambda *args, **how: None)
+    todo = [arm for arm in final.arms() if arm.label in (BASE, "quick")]
+    for _ in range(2):
+        notes = final.run(*tiny, [], todo, [], tmp_path)
+    assert len(trained) == len(todo) - 1 and len(set(notes)) == len(todo) and all(note.exists() for note in notes)
+
+
 @pytest.mark.slow
 def test_kept_answers_are_of_the_frozen_questions_and_make_the_table():
     rows, found = answers.unpack(REFERENCE / final.PACKED["arms"]), final.unseen()
