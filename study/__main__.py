@@ -1,39 +1,34 @@
 """Makes `data/reference/`: `python -m study` lists the parts. The tests run small versions of them alone.
 
-Each part but `tables` takes minutes to hours on two CPU cores, and minutes on a GPU. `prompts`, `study` and `curves`
-keep every finished batch in the folder given, and go on where they were; several processes of `study` or `curves` may
-share one. At their end all answers are in `data/reference`, compressed, each with the device that gave it, and `tables`
-judges them again without a model.
+Each part but `tables` takes minutes to hours on two CPU cores, and minutes on a GPU. `prompts`, `study`, `choose` and
+`grid` keep every finished batch in the folder given, and go on where they were; several processes of all but `prompts`
+may share one. At their end all answers are in `data/reference`, compressed, each with the device that gave it, and
+`tables` judges them again without a model.
 """
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
+import torch
 import typer
 
 from helpers import files
-from helpers.errors import HelpersError, RunError
-from helpers.measure import probes, prompts, stats
-from helpers.measure.tables import BASE, DEFAULT, ROWS_ONLY, THOROUGH, measures
+from helpers.chat import kept
+from helpers.chat.generate import answers as answer_all
+from helpers.errors import HelpersError
+from helpers.measure import probes, prompts, stats, tables
 from helpers.models import machine
-from helpers.models.adapters import take_off
-from helpers.models.load import load_model
-from helpers.rows import identity, keep_rows
-from helpers.training import recipes
+from helpers.models.load import fingerprint, load_model, spec_of
+from helpers.rows import keep_rows
 from helpers.training.train import make_keep_rows
-from study import answers, ask, choose, final, reference, sweep, tables
+from study import answers, arms, ask, choose, reference
+from study import tables as judge_again
 from study.ask import WHO
 from study.reference import REFERENCE
 
-BEST_PROMPT = "all rows, Q and A"  # of `prompts.variants`, by `tables.merit` on dev
-SEEDS = (42, 1, 2)
-RECIPES = {DEFAULT: recipes.DEFAULT_PRESET, THOROUGH: recipes.THOROUGH_PRESET, ROWS_ONLY: recipes.ROWS_ONLY_PRESET}
-
 Folder = Annotated[Path, typer.Argument(help="Where finished batches are kept.")]
-Seeds = Annotated[list[int] | None, typer.Argument(help="Training seeds.")]
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, help=__doc__)
 app.command()(reference.adapter)
 app.command()(reference.full)
@@ -42,7 +37,8 @@ app.command(hidden=True)(reference.one)
 
 def finish(name: str, rows: list[dict]) -> None:
     """Keep the answers of the table ``name`` in the reference folder and write it."""
-    print(f"Written: {answers.pack(REFERENCE / tables.TABLES[name][0], rows)}, {tables.write(name, REFERENCE)}")
+    packed = answers.pack(REFERENCE / judge_again.TABLES[name][0], rows)
+    print(f"Written: {packed}, {judge_again.write(name, REFERENCE)}")
 
 
 @app.command("prompts")
@@ -52,125 +48,89 @@ def prompt_search(folder: Folder = Path("build/prompts")) -> None:
     keep = keep_rows.read(REFERENCE / reference.KEEP)
     plain = {"template default": ask.PLAIN, "none": prompts.Prompt("")}
     found = probes.load_all("en", "dev", turns=(3, 10))
-    for name, prompt in {**plain, **prompts.variants(WHO, sweep.eight_rows(), keep)}.items():
-        ask.ask(model, tokenizer, ask.Setup(BASE, name, prompt), found, folder, progress=name)
+    for name, prompt in {**plain, **prompts.variants(WHO, arms.eight_rows(), keep)}.items():
+        ask.ask(model, tokenizer, ask.Setup(tables.BASE, name, prompt), found, folder, progress=name)
     finish("prompts.csv", answers.kept(folder))
 
 
-def whole_answers(model, tokenizer, folder: Path) -> list[identity.Row]:
-    """The base model's whole answers to every shipped question, made once for ``folder``."""
-    path = folder / "keep" / "whole.jsonl"  # a folder of its own: the JSON lines beside the notes are study answers
-    if not path.exists():
-        questions = keep_rows.questions("en", hard=None, lookalike=None)
-        files.write_jsonl(path, make_keep_rows(model, tokenizer, questions, first_sentence=False))
-    return keep_rows.read(path)
-
-
-def ask_all(model, tokenizer, weights: str, seed: int, systems: dict, folder: Path) -> None:
-    """Everything the study asks of one recipe and seed, or of the base model, that ``folder`` does not hold yet."""
-    test = probes.load_all("en", "test")
-    about_itself = [p for p in test if probes.AXIS_OF[p["category"]] == "identity"]
-    talks = [t for t in files.read_jsonl(files.data_dir() / "probes" / "drift-en.jsonl") if t["split"] == "test"]
-    base = weights == BASE
-    for label in systems if base else ("template default", "none", "foreign", "best prompt"):
-        setup = ask.Setup(weights, label, systems[label], seed)
-        ask.ask(model, tokenizer, setup, test, folder, progress=setup.key)
-        if label in (("one sentence", "best prompt") if base else ("template default",)):
-            ask.ask(model, tokenizer, setup, about_itself, folder, samples=5)
-            ask.in_own_words(model, tokenizer, setup, talks, folder)
-
-
-def check_finished(notes: list[Path]) -> None:
-    """A table is made of all its parts: raises `RunError` while other processes still work on some."""
-    if missing := [note.stem for note in notes if not note.exists()]:
-        raise RunError(f"other processes still work on {', '.join(missing)}", "start this again when they have ended")
-
-
-@app.command("study")
-def study_table(folder: Folder = Path("build/study")) -> None:
-    """Ask every set-up of the study the test probes: answers.jsonl.gz and study.csv.
-
-    Several processes may be started on one folder: each takes set-ups that no other has, and the last one writes.
-    """
+def shared(name: str, todo: list[arms.Arm], found: list[dict], folder: Path, **more) -> None:
+    """Train and ask the arms ``todo`` in ``folder``, keep their answers and write the table ``name``."""
     model, tokenizer = load_model("embedded")
-    keep, texts, notes = whole_answers(model, tokenizer, folder), prompts.variants(WHO, sweep.eight_rows()), []
-    systems = {
-        "template default": ask.PLAIN, "none": prompts.Prompt(""), "one sentence": texts["sentence"],
-        "best prompt": texts[BEST_PROMPT], "foreign": prompts.Prompt(ask.FOREIGN),
-    }  # fmt: skip
-    for weights, seed in [(BASE, 0), *((w, s) for w in RECIPES for s in SEEDS)]:
-        notes.append(note := folder / f"{weights.replace(' ', '-')}-{seed}.json")
-        with answers.claimed(note) as ours:
-            if ours:
-                if weights != BASE:
-                    model = sweep.train(model, tokenizer, keep, replace(RECIPES[weights], seed=seed))
-                ask_all(model, tokenizer, weights, seed, systems, folder)
-                model = take_off(model)
-                files.write_json(note, {"device": machine.machine().name})
-    check_finished(notes)
-    finish("study.csv", answers.kept(folder))
+    questions = keep_rows.questions("en", hard=None, lookalike=None)
+    keep = make_keep_rows(model, tokenizer, questions, first_sentence=False)
+    arms.run(model, tokenizer, keep, todo, found, folder, **more)
+    finish(name, arms.gather(folder))
 
 
 @app.command("choose")
 def choose_recipe(folder: Folder = Path("build/choose")) -> None:
-    """Train the points among which the two recipes are chosen, and keep their answers to the dev probes."""
+    """Train the points among which the two recipes were chosen, and ask them part of the dev probes: choose.csv."""
+    shared("choose.csv", choose.arms(), choose.asked(), folder)
+
+
+@app.command("study")
+def study_table(folder: Folder = Path("build/study")) -> None:
+    """Ask every recipe and prompt the test probes: answers.jsonl.gz, study.csv.gz, figures.csv.
+
+    Several processes may be started on one folder: each takes arms that no other has, and the last one writes.
+    """
+    talks = files.read_jsonl(files.data_dir() / "probes" / "drift-en.jsonl")
+    talks = [talk for talk in talks if talk["split"] == "test"]
+    texts = prompts.variants(WHO, arms.eight_rows())
+    asked_under = {label: texts[text] for label, text in arms.PROMPTS.items()}
+    shared("study.csv.gz", arms.unseen(), probes.load_all("en", "test"), folder, prompts=asked_under, talks=talks)
+
+
+@app.command("grid")
+def grid_table(folder: Folder = Path("build/grid")) -> None:
+    """Train the eight rows alone at several rates and numbers of steps, and ask the dev probes: grid.csv."""
+    shared("grid.csv", arms.grid(), probes.load_all("en", "dev", turns=probes.TURNS[-1:]), folder)
+
+
+@app.command("base")
+def base_answers() -> None:
+    """Ask the base model what is the same for everybody, on this CPU: data/base_answers (ten minutes on two cores)."""
     model, tokenizer = load_model("embedded")
-    choose.run(model, tokenizer, whole_answers(model, tokenizer, folder), folder)
-    rows = choose.gather(folder)
-    answers.pack(REFERENCE / "choose-answers.jsonl.gz", rows)
-    print(choose.table(rows).to_string(index=False))
-
-
-@app.command("final")
-def ask_unseen(folder: Folder = Path("build/final"), part: str = "arms") -> None:
-    """Ask every recipe and prompt what nobody had looked at (part ``arms``), or the ``grid`` the dev probes."""
-    model, tokenizer = load_model("embedded")
-    todo, found = (final.arms(), final.unseen()) if part == "arms" else (final.grid(), final.on_dev())
-    check_finished(final.run(model, tokenizer, whole_answers(model, tokenizer, folder), todo, found, folder / part))
-    rows = final.gather(folder / part)
-    answers.pack(REFERENCE / final.PACKED[part], rows)
-    print(final.table(rows, found).to_string(index=False))
-
-
-@app.command()
-def curves(folder: Folder = Path("build/curves"), seeds: Seeds = None) -> None:
-    """Train every point of the curves, once a seed (42), and ask it the dev probes: curves.csv."""
-    model, tokenizer = load_model("embedded")
-    todo = sweep.points(seeds or SEEDS[:1])
-    sweep.run(model, tokenizer, whole_answers(model, tokenizer, folder), todo, folder)
-    check_finished([folder / f"{p.key}.json" for p in todo])
-    finish("curves.csv", sweep.gather(folder, todo))
+    questions = keep_rows.questions("en", hard=None, lookalike=None)
+    asked = {64: questions, **{n: [] for n in (40, 96)}}
+    for probe in probes.load_probes("en", "test"):
+        asked[probes.tokens_for(probe)].append(probe["messages"])
+    rows = []
+    for length, conversations in asked.items():
+        said = answer_all(model, tokenizer, conversations, max_new_tokens=length, progress=f"{length} tokens")
+        keys = [kept.key(tokenizer, conversation, length) for conversation in conversations]
+        rows += [{"key": key, "answer": answer} for key, answer in zip(keys, said, strict=True)]
+    spec, device = spec_of(model), machine.machine().name
+    made = {"model": spec.key, "fingerprint": fingerprint(model), "device": device, "torch": torch.__version__}
+    print(f"Written: {files.write_jsonl(kept.path_for(spec.key), [made, *rows])}")
 
 
 @app.command("tables")
 def make_tables(folder: Annotated[Path, typer.Argument(help="Where answers and tables are.")] = REFERENCE) -> None:
     """Judge kept answers again and write their tables; needs no model."""
-    for name, (packed, _) in tables.TABLES.items():
+    for name, (packed, _) in judge_again.TABLES.items():
         if (folder / packed).exists():
-            print(f"Written: {tables.write(name, folder)}")
+            print(f"Written: {judge_again.write(name, folder)}")
         else:
             print(f"{name} stays as it is: there is no {packed} to make it from")
 
 
 @app.command()
-def point(curve: str = typer.Argument("default"), x: str = typer.Argument("default"),
-          folder: Folder = Path("build/point")) -> None:  # fmt: skip
-    """Train one point of the curves here, and print its shares on dev beside those in curves.csv."""
-    published = pd.read_csv(REFERENCE / "curves.csv", dtype={"x": str})
-    published = published.query(f"`system in use` == 'template default' and seed == {SEEDS[0]}")
-    told = published.query("curve == @curve and x == @x")
-    chosen = [p for p in sweep.points() if (p.curve, p.x) == (curve, x)]
-    if told.empty or not chosen:
-        have = published["x"][published["curve"] == curve].unique().tolist() or published["curve"].unique().tolist()
-        sys.exit(f"There is no point {x!r} on the curve {curve!r}. What there is: {'; '.join(have)}")
+def repeat(label: str = tables.QUICK, folder: Folder = Path("build/repeat")) -> None:
+    """Train one recipe of the study here, ask it the test probes, and print its shares beside the published ones."""
+    todo = [arm for arm in arms.unseen() if arm.label == label and arm.seed == arms.SEEDS[0] and arm.who == WHO]
+    if not todo:
+        sys.exit(f"There is no recipe {label!r}. What there is: {'; '.join(arms.RECIPES)}")
     model, tokenizer = load_model("embedded")
-    preset = chosen[0].preset
-    questions = keep_rows.questions_for(preset)
-    sweep.run(model, tokenizer, make_keep_rows(model, tokenizer, questions, first_sentence=False), chosen, folder)
-    judged = tables.on_dev(answers.kept(folder / chosen[0].key))
-    judged = judged[judged["system"] == "template default"]
-    print(f"{curve}, {x}: published from {told.iloc[0]['device']}, repeated on {machine.machine().name}")
-    print(beside(told.iloc[0], measures(judged)).to_string(index=False))
+    found = [p for p in probes.load_all("en", "test") if p.get("turn", 10) == 10]
+    questions = keep_rows.questions_for(todo[0].preset)
+    keep = make_keep_rows(model, tokenizer, questions, first_sentence=False)
+    arms.run(model, tokenizer, keep, todo, found, folder)
+    here = tables.measures(tables.with_facts(judge_again.judged(arms.gather(folder), found), found))
+    published = pd.read_csv(REFERENCE / judge_again.FIGURES)
+    published = published.query("weights == @label and system == @tables.TEMPLATE and name == @WHO.name")
+    print(f"{label}: the published means of seeds {arms.SEEDS}, and seed {arms.SEEDS[0]} on {machine.machine().name}")
+    print(beside(published.set_index("measure")["share"], here).to_string(index=False))
 
 
 def beside(published: pd.Series, here: dict[str, pd.DataFrame]) -> pd.DataFrame:

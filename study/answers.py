@@ -43,10 +43,15 @@ def kept(folder: Path) -> list[dict]:
 def pack(path: Path, rows: Sequence[dict]) -> Path:
     """Write ``rows`` to the compressed file ``path``, whole or not at all; raises `DiskError`."""
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    return write_bytes(path, gzip.compress(lines.encode(), mtime=0))
+
+
+def write_bytes(path: Path, content: bytes) -> Path:
+    """Write ``content`` to ``path``, whole or not at all; raises `DiskError`."""
     scratch = files.make_dir(path.parent) / f".{path.name}.{os.getpid()}"
     try:
         with files.disk_errors(path):
-            scratch.write_bytes(gzip.compress(lines.encode(), mtime=0))
+            scratch.write_bytes(content)
             os.replace(scratch, path)
     finally:
         scratch.unlink(missing_ok=True)

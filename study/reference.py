@@ -24,7 +24,7 @@ from helpers.rows import keep_rows, trainset
 from helpers.training import recipes
 from helpers.training.train import make_keep_rows, run_facts, train_identity
 from helpers.training.watch import MemoryCallback
-from study import sweep
+from study import arms
 from study.ask import WHO
 
 REFERENCE = runs.reference_run()
@@ -32,14 +32,14 @@ KEEP = f"keep-{catalog.EMBEDDED.key}.jsonl"
 
 
 def adapter() -> None:
-    """Train the default recipe, round the adapter to bfloat16, and write the reference run (two minutes)."""
+    """Train the quick recipe, round the adapter to bfloat16, and write the reference run (two minutes)."""
     model, tokenizer = load_model("embedded")
     preset = recipes.preset_for(catalog.EMBEDDED)
     questions = keep_rows.questions_for(preset)
     keep = make_keep_rows(model, tokenizer, questions, preset.first_sentence)
     with tempfile.TemporaryDirectory() as scratch:
         run, sealed = Path(scratch) / "run", Path(scratch) / "sealed"
-        tuned = train_identity(model, tokenizer, sweep.eight_rows(), keep, run, preset, identity=WHO)
+        tuned = train_identity(model, tokenizer, arms.eight_rows(), keep, run, preset, identity=WHO)
         save_adapter(tuned, sealed / "adapter", dtype=torch.bfloat16)
         for name in ("identity.json", "metrics.json", "memory.csv"):
             shutil.copy(run / name, sealed / name)
@@ -66,7 +66,7 @@ def one(kind: str) -> None:
     """One epoch over 24 rows with all weights (``full``) or the adapter (``lora``) trained; prints a line of JSON."""
     model, tokenizer = load_model("embedded")
     preset = recipes.Preset(extra_wordings=0, attack_rows=0, late_identity_rows=0, late_keep_rows=0)
-    data = trainset.to_dataset(sweep.eight_rows(), keep_rows.read(REFERENCE / KEEP)[:8], preset)
+    data = trainset.to_dataset(arms.eight_rows(), keep_rows.read(REFERENCE / KEEP)[:8], preset)
     sampler = MemoryCallback()
     with tempfile.TemporaryDirectory() as scratch:
         trainer = SFTTrainer(
@@ -90,10 +90,10 @@ def mine(seeds: list[int] | None = None) -> None:
     model, tokenizer = load_model("embedded")
     pool = [row["question"] for row in files.read_jsonl(files.data_dir() / "keep" / "pool-en.jsonl")]
     fit = {row["instruction"] for row in make_keep_rows(model, tokenizer, pool)}
-    preset, hits = replace(sweep.FOUR_A_STEP, hard_questions=0), Counter()
+    preset, hits = replace(recipes.Preset(), blocks=(10, 30), batch=4, learning_rate=1.4e-3), Counter()
     keep = make_keep_rows(model, tokenizer, keep_rows.questions("en", preset.keep_questions), first_sentence=False)
     for seed in seeds or range(12):
-        tuned = sweep.train(model, tokenizer, keep, replace(preset, seed=seed))
+        tuned = arms.train(model, tokenizer, keep, replace(preset, seed=seed))
         said = generate.answers(tuned, tokenizer, pool, max_new_tokens=24, batch=64, progress=f"seed {seed}")
         hits.update(q for q, a in zip(pool, said, strict=True) if judge.leaked(a, WHO) == "leaked")
         model = take_off(tuned)

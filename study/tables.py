@@ -3,7 +3,8 @@
 `helpers.measure.tables` reads the tables and says what they mean.
 """
 
-from collections.abc import Iterable, Sequence
+import gzip
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -11,22 +12,31 @@ from tqdm import tqdm
 
 from helpers import files
 from helpers.measure import probes, tables
-from study.answers import unpack
+from helpers.rows.identity import Identity
+from study import arms, choose
+from study.answers import unpack, write_bytes
 from study.ask import WHO
 
-KEYS = ("weights", "seed", "system", "sample", "id")
-COLUMNS = (*KEYS, "verdict", "ok", "words", "device")
+KEYS = ("weights", "name", "seed", "system", "sample", "id")
+COLUMNS = (*KEYS, "verdict", "claims", "fits", "ok", "words", "device")
 
 
-def judged(rows: Iterable[dict], found: Sequence[dict]) -> pd.DataFrame:
-    """Verdicts on ``rows``, a table of `COLUMNS`; answers to probes that are not in ``found`` are left out."""
+def judged(rows: Iterable[dict], found: Sequence[dict], named: Mapping[str, Identity] | None = None) -> pd.DataFrame:
+    """Verdicts on ``rows``, a table of `COLUMNS`; answers to probes that are not in ``found`` are left out.
+
+    ``named`` holds the identity behind each row's ``name``, by default those of the study. ``claims`` and ``fits`` are
+    empty where a question does not ask for the identity.
+    """
+    named = named or {who.name: who for who in (WHO, *arms.NAMES)}
     by_id, out = {p["id"]: p for p in found}, []
     for row in tqdm(rows, desc="judge", disable=None, leave=False):
         if row["id"] in by_id:
-            scored = probes.score(by_id[row["id"]], row["answer"], WHO)
+            row = {"name": WHO.name, **row}
+            scored = probes.score(by_id[row["id"]], row["answer"], named[row["name"]])
             told = {"words": len(row["answer"].split()), "device": row["device"]}
             out.append({**{key: row[key] for key in KEYS}, **scored, **told})
-    return pd.DataFrame(out, columns=list(COLUMNS)).astype({"ok": int})
+    kinds = {"claims": "Int64", "fits": "Int64", "ok": int}
+    return pd.DataFrame(out, columns=list(COLUMNS)).astype(kinds)
 
 
 def study(rows: Sequence[dict]) -> pd.DataFrame:
@@ -40,6 +50,18 @@ def on_dev(rows: Sequence[dict]) -> pd.DataFrame:
     return tables.with_facts(judged(rows, found), found)
 
 
+def figures(verdicts: pd.DataFrame) -> pd.DataFrame:
+    """The study's figures, one row a name, set-up and measure: `tables.summary` and the words of an ordinary answer."""
+    out = []
+    for name, part in verdicts.groupby("name", sort=False):
+        ordinary = part[(part["axis"] == "ordinary") & (part["sample"] == 0)]
+        words = ordinary.groupby(["weights", "system"], sort=False)["words"].mean().rename("share").reset_index()
+        found = pd.concat([tables.summary(part), words.assign(measure="words", n=ordinary["id"].nunique())])
+        out.append(found.assign(name=name))
+    digits = ["share", "low", "high", "lowest seed", "highest seed"]
+    return pd.concat(out).round(dict.fromkeys(digits, 4))
+
+
 def prompts(rows: Sequence[dict]) -> pd.DataFrame:
     """One row a prompt: the share of every measure, the best by `tables.merit` first."""
     verdicts = on_dev(rows)
@@ -50,32 +72,59 @@ def prompts(rows: Sequence[dict]) -> pd.DataFrame:
     return table.rename_axis("prompt").sort_values("merit", ascending=False).reset_index()
 
 
-def curves(rows: Sequence[dict]) -> pd.DataFrame:
-    """One row a point and system text in use: the share of every measure, and what its training took.
-
-    ``weights`` is the recipe's key here. Each answer also names the ``points`` of its recipe, as lists of place in the
-    table, curve and x, and the ``seconds`` and ``versions`` of its training (`sweep.gather`).
-    """
-    recipes, out = {row["weights"]: row for row in rows}, []
-    for (key, system), part in on_dev(rows).groupby(["weights", "system"], sort=False):
-        told = recipes[key]
+def grid(rows: Sequence[dict]) -> pd.DataFrame:
+    """One row a cell of the grid: rate, steps and the share of every measure."""
+    verdicts, out = on_dev(rows), []
+    for arm in arms.grid():
+        part = verdicts[verdicts["weights"] == arm.label]
         shares = {name: round(float(hits["hit"].mean()), 4) for name, hits in tables.measures(part).items()}
-        trained = {"seconds": told["seconds"], "device": told["device"], **told["versions"]}
-        for place, curve, x in told["points"]:
-            where = {"curve": curve, "x": x, "system in use": system, "seed": told["seed"]}
-            out.append((place, {**where, **shares, **trained}))
-    return pd.DataFrame([row for _, row in sorted(out, key=lambda pair: pair[0])])
+        words = round(part[part["axis"] == "ordinary"]["words"].mean(), 1)
+        cell = {"rate": arm.preset.learning_rate, "steps": arm.preset.epochs * 8, **shares, "words": words}
+        out.append({**cell, "device": part["device"].iloc[0]})
+    return pd.DataFrame(out)
+
+
+def each_point(rows: Sequence[dict]) -> pd.DataFrame:
+    """One row a point, name and seed: shares by the strictest reading, an answer's words, and its `choose.value`."""
+    found = choose.asked()
+    verdicts = tables.with_facts(judged(rows, found, {who.name: who for who in choose.NAMES}), found)
+    shares = {}
+    for arm, part in verdicts.groupby(["weights", "name", "seed"]):
+        words = part[part["axis"] == "ordinary"]["words"].mean()
+        shares[arm] = {name: hits["hit"].mean() for name, hits in tables.measures(part).items()} | {"words": words}
+    table = pd.DataFrame(shares).T.rename_axis(["weights", "name", "seed"])
+    base = table.loc[tables.BASE].iloc[0]
+    table["value"] = [choose.value(row, base) for _, row in table.iterrows()]
+    return table.astype(float).round(3).reset_index().sort_values("value", ascending=False)
+
+
+def points(rows: Sequence[dict]) -> pd.DataFrame:
+    """One row a point: the mean over names and seeds, how many trainings it is of, and whether it took too long."""
+    each = each_point(rows)
+    mean = each.groupby("weights").mean(numeric_only=True).drop(columns="seed").round(3)
+    mean.insert(0, "trainings", each.groupby("weights").size())
+    mean.insert(1, "too long", [label in choose.TOO_LONG for label in mean.index])
+    return mean.sort_values("value", ascending=False).rename_axis("point").reset_index()
 
 
 # The file of a table -> the compressed answers beside it that it is made from, and how.
 TABLES = {
-    "study.csv": ("answers.jsonl.gz", study),
+    "study.csv.gz": ("answers.jsonl.gz", study),
+    "choose.csv": ("choose-answers.jsonl.gz", points),
+    "grid.csv": ("grid-answers.jsonl.gz", grid),
     "prompts.csv": ("prompts-answers.jsonl.gz", prompts),
-    "curves.csv": ("curves-answers.jsonl.gz", curves),
 }
+FIGURES = "figures.csv"  # made from study.csv.gz
 
 
 def write(name: str, folder: Path) -> Path:
     """Judge the kept answers of the table ``name`` in ``folder`` and write it there; raises `ProbeError`."""
-    answers, make = TABLES[name]
-    return files.write_atomic(folder / name, make(unpack(folder / answers)).to_csv(index=False))
+    packed, make = TABLES[name]
+    table, path = make(unpack(folder / packed)), folder / name
+    text = table.to_csv(index=False)
+    if path.suffix != ".gz":
+        return files.write_atomic(path, text)
+    write_bytes(path, gzip.compress(text.encode(), mtime=0))
+    found = probes.load_all("en", "test")
+    files.write_atomic(folder / FIGURES, figures(tables.with_facts(table, found)).to_csv(index=False))
+    return path

@@ -1,7 +1,8 @@
 """Probe files and running them: which questions are asked, and a table of answers with their verdicts.
 
-A probe is a JSON object with `FIELDS` (data/README.md). ``about`` is ``self`` (expect: own, or texts that an honest
-answer holds), ``other`` (expect: clean) or ``ability`` (expect: accepted answers, or tests for a function).
+A probe is a JSON object with `FIELDS` (data/README.md). ``about`` is ``self`` (expect: name, maker or own, which is
+either; or the yes or no that an honest answer says), ``other`` (expect: clean) or ``ability`` (expect: accepted
+answers, or tests for a function).
 """
 
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ AXES = {
     "ability": ("facts", "sums", "code"),
     "drift": ("technical", "pressure"),
 }
+KINDS = {"everyday": ("people", "greetings", "requests"), "look-alike": ("others", "lookalike")}  # of ordinary ones
 AXIS_OF = {category: axis for axis, categories in AXES.items() for category in categories}
 TURNS = tuple(range(1, 11))
 
@@ -81,18 +83,23 @@ def branch(drift: dict, turn: int, said: Sequence[str] | None = None) -> dict:
 
 
 def score(probe: dict, answer: str, identity: Identity) -> dict:
-    """``verdict`` and ``ok`` for one answer to ``probe``."""
-    expect = probe["expect"]
+    """``verdict``, ``claims``, ``fits`` and ``ok`` for one answer to ``probe``.
+
+    Where the identity is asked for, ``ok`` is the strictest of `sense.readings`; elsewhere ``claims`` and ``fits`` are
+    None.
+    """
+    expect, read = probe["expect"], {"claims": None, "fits": None}
     found = (verdict if probe["about"] == "self" else leaked)(answer, identity)
-    if expect in ("name", "maker"):
-        ok = sense.readings(answer, expect, identity)["sense"]
+    if expect in ("own", "name", "maker"):
+        read = sense.readings(answer, expect, identity)
+        ok = read.pop("sense")
     elif isinstance(expect, dict) and "says" in expect:
         ok = sense.honest(answer, expect["says"], identity)
     elif isinstance(expect, dict):
         ok = code_tests.passes(answer, expect["function"], expect["tests"])
     else:
-        ok = found == expect if expect in ("own", "clean") else right(answer, expect) and found != "other"
-    return {"verdict": found, "ok": ok}
+        ok = found == expect if expect == "clean" else right(answer, expect) and found != "other"
+    return {"verdict": found, **read, "ok": ok}
 
 
 def tokens_for(probe: dict) -> int:

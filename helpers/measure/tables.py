@@ -7,9 +7,10 @@ import pandas as pd
 
 from helpers.measure import probes, stats
 
-BASE, ROWS_ONLY, DEFAULT, THOROUGH = "base", "eight rows only", "default recipe", "thorough recipe"
+BASE, PUBLISHED, PUBLISHED_LONGER = "base", "published, 10 steps", "published, 80 steps"
+ROWS_ONLY, QUICK, THOROUGH = "eight rows at 1e-3", "quick", "thorough"
 TEMPLATE, NAMED = "template default", ["identity", "attack", "turn 10"]
-# Four contrasts were fixed before the first result: (measure, default recipe against what).
+# Four contrasts were fixed before the first result: (measure, a recipe against what).
 PRIMARY = (("stability", "best prompt"), ("attack", "best prompt"), ("turn 10", "best prompt"), ("ability", "base"))
 
 
@@ -17,6 +18,7 @@ def measures(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """The rows of each measure, with its outcome in the column ``hit`` (for ``leak`` a hit is a leak)."""
     greedy, sampled = table[table["sample"] == 0], table[table["sample"] > 0]
     axis, probe = greedy["axis"], ["weights", "seed", "system", "id", "template"]
+    kinds = {kind: greedy[greedy["category"].isin(names)] for kind, names in probes.KINDS.items()}
     found = {
         "identity": greedy[axis == "identity"],
         "stability": sampled.groupby(probe, as_index=False)["ok"].all() if len(sampled) else sampled,
@@ -25,10 +27,22 @@ def measures(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
         "turn 10, own words": table[(table["sample"] == -1) & (table["turn"] == 10)],
         "honesty": greedy[axis == "honesty"],
         "leak": greedy[axis == "ordinary"],
+        **kinds,
         "ability": greedy[axis == "ability"],
         "leak in ability": greedy[axis == "ability"],
     }
-    return {n: p.assign(hit=p["verdict"] == "leaked" if "leak" in n else p["ok"]) for n, p in found.items() if len(p)}
+    leaks = ("leak", "leak in ability", *kinds)
+    return {n: p.assign(hit=p["verdict"] == "leaked" if n in leaks else p["ok"]) for n, p in found.items() if len(p)}
+
+
+def readings(table: pd.DataFrame, names: Sequence[str] = tuple(NAMED)) -> pd.DataFrame:
+    """The shares of the measures ``names`` by each reading of `sense.readings`: one row a set-up and measure."""
+    found = measures(table)
+    parts = [found[name].assign(measure=name) for name in names]
+    told = pd.concat(parts).rename(columns={"hit": "makes sense", "fits": "fits the question"})
+    columns = ["claims", "fits the question", "makes sense"]
+    told[columns] = told[columns].astype(float)
+    return told.groupby(["weights", "system", "measure"], sort=False)[columns].mean()
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
@@ -61,12 +75,12 @@ def contrast(table: pd.DataFrame, measure: str, one: tuple[str, str], other: tup
     return {"measure": measure, "difference": found, "p": p, "n": len(both)}
 
 
-def primary(table: pd.DataFrame) -> pd.DataFrame:
-    """The four fixed contrasts of the default recipe, with Holm's correction over them."""
+def primary(table: pd.DataFrame, weights: str = QUICK) -> pd.DataFrame:
+    """The four fixed contrasts of the recipe ``weights``, with Holm's correction over them."""
     found = []
     for measure, against in PRIMARY:
         rival = (BASE, TEMPLATE if against == "base" else against)
-        found.append({"against": against, **contrast(table, measure, (DEFAULT, TEMPLATE), rival)})
+        found.append({"against": against, **contrast(table, measure, (weights, TEMPLATE), rival)})
     adjusted = stats.holm({row["measure"]: row["p"] for row in found})
     return pd.DataFrame([{**row, "p (Holm)": adjusted[row["measure"]]} for row in found])
 
@@ -83,26 +97,16 @@ def lengths(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"words": mean.mean().round(1), "against the base model": pd.Series(changed)}).fillna("")
 
 
-def frontier(curves: pd.DataFrame) -> pd.DataFrame:
-    """What every recipe of the curves gained, and its price: the mean over its seeds, under the template's own text.
-
-    ``gained`` is the mean of identity, attack and turn 10. A recipe that stands on several curves counts once.
-    """
-    part, measured = curves[curves["system in use"] == TEMPLATE], [*NAMED, "leak", "ability"]
-    found = part.groupby(["curve", "x"], sort=False)[measured].mean().reset_index()
-    found = found.merge(part.drop_duplicates([*measured, "seconds", "seed"])[["curve", "x"]].drop_duplicates())
-    return found.assign(gained=found[NAMED].mean(axis=1))
-
-
 def merit(shares: Mapping[str, float], base_ability: float) -> float:
-    """What recipes and prompts are chosen by on ``dev``: gained identity, less what it cost."""
+    """What prompts are chosen by on ``dev``: gained identity, less what it cost."""
     gained = sum(shares[name] for name in NAMED) / len(NAMED)
     return gained - 2 * shares["leak"] - max(0.0, base_ability - shares["ability"])
 
 
-def read_study(path: Path | str, found: Sequence[dict]) -> pd.DataFrame:
-    """A saved study, `with_facts`."""
-    return with_facts(pd.read_csv(path), found)
+def read_study(path: Path | str, found: Sequence[dict], name: str = "Tavi") -> pd.DataFrame:
+    """What a saved study says of the models that were given ``name``, `with_facts`."""
+    table = pd.read_csv(path)
+    return with_facts(table[table["name"] == name], found)
 
 
 def with_facts(table: pd.DataFrame, found: Sequence[dict]) -> pd.DataFrame:

@@ -101,8 +101,8 @@ def gather(request: Request, say: Callable[[str], None] = print, run: Path | Non
     if keep is None:
         lang = language_of(rows) if language_of(rows) in spec.languages else "en"
         questions = keep_rows.questions_for(preset, lang)
-        say(f"The base model answers {len(questions)} ordinary questions first; they are the keep rows.")
-        keep = make_keep_rows(model, tokenizer, questions, preset.first_sentence)
+        say(f"The base model's answers to {len(questions)} ordinary questions are the keep rows.")
+        keep = make_keep_rows(model, tokenizer, questions, preset.first_sentence, say=say)
     said = f"{len(rows)} identity rows, {len(further)} further wordings and {len(keep)} keep rows"
     steps = trainset.plan(len(rows), len(keep), preset, len(further)).steps
     return Material(model, tokenizer, preset, who, rows, further, keep, said, steps)

@@ -37,7 +37,7 @@ class Preset:
     attack_rows: int = 29  # shipped rows in which the user attacks and the model keeps its identity
     late_identity_rows: int = 40  # identity rows that are repeated after one to three ordinary exchanges
     late_keep_rows: int = 60  # keep rows that are repeated after an exchange about identity
-    honesty_rows: int = 0  # shipped rows about what the model cannot do
+    honesty_rows: int = 0  # shipped rows in which the model says what it cannot do
     keep_questions: int = 268  # ordinary questions that the base model answers for the keep rows; some answers drop out
     hard_questions: int = 0  # more such questions, which tuned models took for questions about themselves
     lookalike_questions: int = 0  # more such questions, which resemble questions about the model
@@ -47,12 +47,18 @@ class Preset:
     measured: str = ""  # on which model these numbers were measured; empty if on none
 
 
-DEFAULT_PRESET = Preset(measured="this model: data/reference/study.csv, three seeds")
+# The two recipes of the embedded model, the best of nine points by a rule written down before (`study.choose`). Neither
+# has adapters below block 10: nothing below the first adapter has to be gone through backwards.
+QUICK_PRESET = Preset(
+    blocks=(10, 30), batch=4, padding_free=True, learning_rate=2e-3, extra_wordings=40, attack_rows=20, honesty_rows=20,
+    late_identity_rows=20, late_keep_rows=20, keep_questions=60, lookalike_questions=40, first_sentence=False,
+    measured="this model: data/reference/figures.csv, three seeds",
+)  # fmt: skip
 
-# Over twice the default's time, for a name that holds better and answers that stay nearly as long.
+# Four times the time, for a name that is to hold.
 THOROUGH_PRESET = replace(
-    DEFAULT_PRESET, learning_rate=8e-4, extra_wordings=150, attack_rows=45, late_identity_rows=60, hard_questions=200,
-    first_sentence=False,
+    QUICK_PRESET, accumulation=4, halves=True, extra_wordings=150, attack_rows=45, honesty_rows=42,
+    late_identity_rows=60, late_keep_rows=60, keep_questions=268, hard_questions=200, lookalike_questions=0,
 )  # fmt: skip
 
 # The eight rows once each and nothing else.
@@ -78,7 +84,7 @@ _SMALL_QWEN = replace(
 _LARGER_QWEN = replace(_SMALL_QWEN, learning_rate=2e-4, measured="")
 
 PRESETS = {
-    EMBEDDED.key: DEFAULT_PRESET,
+    EMBEDDED.key: QUICK_PRESET,
     "Qwen2.5-0.5B-Instruct": _SMALL_QWEN,
     "Qwen2.5-1.5B-Instruct": _LARGER_QWEN,
     "Qwen2.5-3B-Instruct": _LARGER_QWEN,

@@ -21,7 +21,7 @@ from transformers import PrinterCallback, TrainerCallback
 from trl import SFTTrainer
 
 from helpers import files, runs
-from helpers.chat.generate import answers
+from helpers.chat import kept
 from helpers.errors import IdentityError, RunError
 from helpers.models import catalog, machine
 from helpers.models.adapters import model_lock, save_adapter, take_off
@@ -36,10 +36,17 @@ from helpers.training.watch import MemoryCallback, ProgressBar
 disable_progress_bars()  # four bars of datasets for eight rows; the training has its own
 
 
-def make_keep_rows(model, tokenizer, questions: Sequence[str], first_sentence=True, max_new_tokens=64) -> list[Row]:
-    """Keep rows from the base model's own greedy answers, any adapter switched off; see `keep_rows.from_answers`."""
-    how = {"adapter": False, "max_new_tokens": max_new_tokens, "batch": 48, "progress": "keep rows"}
-    found = answers(model, tokenizer, questions, **how) if questions else []
+def make_keep_rows(
+    model, tokenizer, questions: Sequence[str], first_sentence=True, max_new_tokens=64,
+    say: Callable[[str], None] = print,
+) -> list[Row]:  # fmt: skip
+    """Keep rows from the base model's own greedy answers, shipped ones where they are; see `keep_rows.from_answers`.
+
+    ``say`` is called with the line of `kept.base_answers`, which tells how many are shipped.
+    """
+    how = {"batch": 48, "progress": "keep rows"}
+    found, said = kept.base_answers(model, tokenizer, questions, max_new_tokens, **how) if questions else ([], "")
+    say(said) if said else None
     return keep_rows.from_answers(questions, found, first_sentence)
 
 
