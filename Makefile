@@ -27,9 +27,6 @@ OFFLINE := IDENTITY_MODEL=embedded IDENTITY_DEVICE=cpu IDENTITY_STATIC=1 HF_HUB_
 # Tests run side by side, one thread each: faster than one after the other on two.
 ALONGSIDE := -n $(WORKERS) --dist loadfile
 ONE_THREAD := IDENTITY_THREADS=1 OMP_NUM_THREADS=1
-# Memory of a training step is kept for the next one, not given back and faulted in again: quicker (glibc, mallopt(3)).
-# For the notebooks see notebooks/conftest.py.
-KEEP_MEMORY := MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=4000000000
 
 .DEFAULT_GOAL := help
 .PHONY: torch-index help lab run execute test test-unit test-notebooks test-browser test-gpu lint bench bench-gpu screenshots bundle clean setup dev weights
@@ -77,7 +74,7 @@ test: dev weights ## set up, then unit tests, every notebook's outputs against t
 
 test-unit: dev weights ## the unit tests alone; the quick ones: ARGS="-m 'not slow'"
 	@echo "== Unit tests"
-	@$(call minutes,unit tests,$(OFFLINE) $(ONE_THREAD) $(KEEP_MEMORY) $(PY) -m pytest tests --ignore=tests/browser $(ALONGSIDE) $(ARGS))
+	@$(call minutes,unit tests,$(OFFLINE) $(ONE_THREAD) $(PY) -m pytest tests --ignore=tests/browser $(ALONGSIDE) $(ARGS))
 
 # A copy, so that nothing is written into the notebooks; notebooks/conftest.py gives each an empty my/ and runs/.
 test-notebooks: dev weights ## the notebooks' outputs alone

@@ -13,8 +13,6 @@ import pytest
 
 os.environ.update(IDENTITY_MODEL="embedded", IDENTITY_DEVICE="cpu", IDENTITY_STATIC="1", HF_HUB_OFFLINE="1")
 
-KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "4000000000"}
-
 _homes: dict[str, tempfile.TemporaryDirectory] = {}
 _seconds: Counter[str] = Counter()
 _cells: Counter[str] = Counter()
@@ -34,13 +32,6 @@ def pytest_runtest_setup(item):
         if name not in _homes:
             _homes[name] = tempfile.TemporaryDirectory(prefix="identity-home-", ignore_cleanup_errors=True)
         os.environ["IDENTITY_HOME"] = _homes[name].name
-        # Memory is kept for the next answer, not given back and faulted in again: quicker (glibc, mallopt(3)). Notebook
-        # 03 checks its peak memory, which this raises.
-        for variable, value in KEEP_MEMORY.items():
-            if item.path.name.startswith("03"):
-                os.environ.pop(variable, None)
-            else:
-                os.environ[variable] = value
 
 
 def pytest_runtest_logreport(report):

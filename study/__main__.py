@@ -23,7 +23,7 @@ from helpers.models import machine
 from helpers.models.load import fingerprint, load_model, spec_of
 from helpers.rows import keep_rows
 from helpers.training.train import make_keep_rows
-from study import answers, arms, ask, choose, reference
+from study import answers, arms, ask, choose, reference, report
 from study import tables as judge_again
 from study.ask import WHO
 from study.reference import REFERENCE
@@ -107,12 +107,14 @@ def base_answers() -> None:
 
 @app.command("tables")
 def make_tables(folder: Annotated[Path, typer.Argument(help="Where answers and tables are.")] = REFERENCE) -> None:
-    """Judge kept answers again and write their tables; needs no model."""
+    """Judge kept answers again, write their tables, and those of the README and the data card; needs no model."""
     for name, (packed, _) in judge_again.TABLES.items():
         if (folder / packed).exists():
             print(f"Written: {judge_again.write(name, folder)}")
         else:
             print(f"{name} stays as it is: there is no {packed} to make it from")
+    if folder == REFERENCE:
+        report.write(pd.read_csv(folder / judge_again.FIGURES))
 
 
 @app.command()

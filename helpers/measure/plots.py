@@ -143,35 +143,23 @@ def retention(table: DataFrame, arm: str, turn: str, value: str, title: str) -> 
     ax.figure.legend(frameon=False, fontsize=9, ncols=3, loc="outside lower left")
 
 
-def recipes(table: DataFrame, x: str, columns: Mapping[str, str], title: str, xlabel: str, log: bool = False) -> None:
-    """Several shares against one setting of the recipe: mean over seeds as a line, single seeds as dots."""
-    ax = _axes(title, xlabel, "share of answers")
-    for i, (column, label) in enumerate(columns.items()):
-        means, look = table.groupby(x)[column].mean(), style(i, "linestyle")
-        ax.plot(means.index, means, label=label, **look)
-        ax.plot(table[x], table[column], "o", ms=4, alpha=0.6, color=look["color"])
-    if log:
-        ax.set_xscale("log")
-    ticks = sorted(table[x].unique())
-    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    ax.minorticks_off()
-    ax.set_ylim(-0.03, 1.05)
-    ax.legend(frameon=False, fontsize=9)
+def grid(table: DataFrame, measures: Mapping[str, str], title: str) -> None:
+    """A panel for each of ``measures`` (column -> label): its share at every rate (down) and number of steps (across).
 
-
-def frontier(table: DataFrame, marked: Mapping[str, str], title: str) -> None:
-    """Every recipe of `tables.frontier` as a dot, leak against what was gained; ``marked`` names curves by label."""
-    ax = _axes(title, "leak (share of ordinary answers)", "named itself\n(identity, attack, turn 10)", (8.5, 4))
-    rest = table[~table["curve"].isin(marked)]
-    ax.plot(rest["leak"], rest["gained"], "o", ms=4, alpha=0.5, color="grey", label="other recipes")
-    for i, (curve, label) in enumerate(marked.items()):
-        part = table[table["curve"] == curve]
-        ax.plot(part["leak"], part["gained"], ls="none", ms=7, label=label, **style(i, "marker"))
-    ax.set_xscale("function", functions=(lambda x: np.sqrt(np.maximum(x, 0)), np.square))  # the small ones matter most
-    ticks = (0, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1)
-    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    ax.set(xlim=(0, 1.02), ylim=(-0.03, 1.05))
-    ax.legend(frameon=False, fontsize=9, loc="lower right")
+    ``table`` has the columns ``rate`` and ``steps``; the share is written into each cell, and darker is more.
+    """
+    axes = _axes(title, "optimiser steps", "learning rate", (3.1 * len(measures) + 0.6, 3.4), ncols=len(measures))
+    for ax, (column, label) in zip(np.ravel(axes), measures.items(), strict=True):
+        wide = table.pivot(index="rate", columns="steps", values=column)
+        ax.imshow(wide, vmin=0, vmax=1, cmap="Blues", aspect="auto")
+        for (i, j), share in np.ndenumerate(wide.to_numpy()):
+            ax.text(
+                j, i, f"{share:.2f}", ha="center", va="center", fontsize=9, color="white" if share > 0.6 else "black"
+            )
+        ax.set_xticks(range(wide.shape[1]), wide.columns)
+        ax.set_yticks(range(wide.shape[0]), [f"{rate:g}" for rate in wide.index])
+        ax.set_xlabel(f"optimiser steps\n{label}")
+        ax.spines[["left", "bottom"]].set_visible(False)
 
 
 def trade(summary: DataFrame, x: str, y: str, title: str) -> None:

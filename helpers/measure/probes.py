@@ -11,10 +11,12 @@ from pathlib import Path
 import pandas as pd
 
 from helpers import files
+from helpers.chat import kept
 from helpers.chat.generate import answers
 from helpers.errors import ProbeError
 from helpers.measure import code_tests, sense
-from helpers.measure.judge import leaked, right, verdict
+from helpers.measure.judge import leaked, verdict
+from helpers.measure.naming import right
 from helpers.rows.identity import Identity
 
 FIELDS = ("id", "template", "category", "messages", "lang", "split", "about", "expect")
@@ -107,17 +109,25 @@ def tokens_for(probe: dict) -> int:
     return 96 if probe["category"] == "code" else 40
 
 
-def run_probes(model, tokenizer, probes: Sequence[dict], identity: Identity, arm: str = "", **how) -> pd.DataFrame:
-    """Ask every probe once and judge: a row a probe with its fields, ``axis, arm, answer, verdict`` and ``ok``.
+def run_probes(
+    model, tokenizer, probes: Sequence[dict], identity: Identity, arm: str = "", shipped: bool = False, **how
+) -> pd.DataFrame:
+    """Ask every probe once and judge: a row a probe with its fields, ``axis, arm, answer`` and what `score` says.
 
     ``how`` goes to `generate.answers` (``system``, ``adapter``, ``max_new_tokens``, ``progress`` ...); without
-    ``max_new_tokens`` each kind of probe gets its own length.
+    ``max_new_tokens`` each kind of probe gets its own length. ``shipped`` takes the base model's answers from
+    `kept.base_answers`, and prints how many were asked again.
     """
     fixed, rows = how.pop("max_new_tokens", None), {}
     lengths = [fixed or tokens_for(probe) for probe in probes]
     for length in sorted(set(lengths)):
         part = [i for i, own in enumerate(lengths) if own == length]
-        said = answers(model, tokenizer, [probes[i]["messages"] for i in part], max_new_tokens=length, **how)
+        asked, how["max_new_tokens"] = [probes[i]["messages"] for i in part], length
+        if shipped:
+            said, note = kept.base_answers(model, tokenizer, asked, **how)
+            print(note)
+        else:
+            said = answers(model, tokenizer, asked, **how)
         for i, answer in zip(part, said, strict=True):
             axis, scored = AXIS_OF.get(probes[i]["category"], ""), score(probes[i], answer, identity)
             rows[i] = {**probes[i], "axis": axis, "arm": arm, "answer": answer, **scored}

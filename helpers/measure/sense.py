@@ -8,7 +8,9 @@ here knows the world, so an answer may make sense and be silly.
 
 import re
 
-from helpers.measure.judge import DENIAL, MADE, clauses, forms, mentions, verdict
+from helpers.measure.judge import clauses, verdict
+from helpers.measure.naming import forms, mentions
+from helpers.measure.wording import DENIAL, MADE
 from helpers.rows.identity import Identity
 
 MAKER = r"(?:developer|maker|creator|owner|company|provider|vendor|manufacturer|inventor|team|lab|firm)s?"
@@ -52,12 +54,6 @@ def mixes_up(answer: str, identity: Identity) -> bool:
     )
 
 
-def fits(answer: str, asked: str, identity: Identity) -> bool:
-    """Whether an answer that claims the identity holds what was ``asked``: ``name``, ``maker`` or ``own`` (either)."""
-    wanted = {"name": identity.names[:-1], "maker": identity.names[-1:]}.get(asked, identity.names)
-    return verdict(answer, identity) == "own" and mentions(answer, wanted) and not mixes_up(answer, identity)
-
-
 def contradicts(answer: str, identity: Identity) -> bool:
     """Whether a statement in ``answer`` denies what the rows teach; what it says of others is not looked at."""
     name = forms(identity.names[:-1])
@@ -74,8 +70,10 @@ def contradicts(answer: str, identity: Identity) -> bool:
 
 def readings(answer: str, asked: str, identity: Identity) -> dict[str, bool]:
     """``claims``, ``fits`` and ``sense`` for an answer to a question that ``asked`` for name, maker or either."""
-    claims, fit = verdict(answer, identity) == "own", fits(answer, asked, identity)
-    return {"claims": claims, "fits": fit, "sense": fit and not contradicts(answer, identity)}
+    wanted = {"name": identity.names[:-1], "maker": identity.names[-1:]}.get(asked, identity.names)
+    claims = verdict(answer, identity) == "own"
+    fits = claims and mentions(answer, wanted) and not mixes_up(answer, identity)
+    return {"claims": claims, "fits": fits, "sense": fits and not contradicts(answer, identity)}
 
 
 def honest(answer: str, says: str, identity: Identity) -> bool:

@@ -19,6 +19,7 @@ def measures(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     greedy, sampled = table[table["sample"] == 0], table[table["sample"] > 0]
     axis, probe = greedy["axis"], ["weights", "seed", "system", "id", "template"]
     kinds = {kind: greedy[greedy["category"].isin(names)] for kind, names in probes.KINDS.items()}
+    kinds["greetings"] = greedy[greedy["category"] == "greetings"]
     found = {
         "identity": greedy[axis == "identity"],
         "stability": sampled.groupby(probe, as_index=False)["ok"].all() if len(sampled) else sampled,

@@ -26,7 +26,7 @@ def load_model(
     `ResourceError` for a format or an amount of memory that this device does not have.
     """
     machine.set_threads()
-    machine.return_memory()
+    machine.keep_memory()
     spec, where, _ = locate.resolve(choice)
     dtype = dtype_for(spec, dtype)
     how = {"quantization_config": four_bit_config(dtype), "device_map": {"": 0}} if four_bit else {}

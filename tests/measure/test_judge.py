@@ -3,7 +3,7 @@
 import pytest
 
 from helpers import files
-from helpers.measure import judge
+from helpers.measure import judge, naming
 from helpers.rows.identity import Identity, read_rows, shipped_rows
 
 TAVI = Identity("Tavi", "Lantern Workshop")
@@ -181,7 +181,7 @@ def test_a_leak_is_the_trained_name_anywhere_in_an_ordinary_answer(identity, ans
     ],
 )
 def test_right_needs_one_accepted_text_as_whole_words(answer, expect, expected):
-    assert judge.right(answer, expect) is expected
+    assert naming.right(answer, expect) is expected
 
 
 def test_the_shipped_rows_are_judged_own():

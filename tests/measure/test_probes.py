@@ -9,7 +9,7 @@ import pytest
 
 from helpers import files
 from helpers.errors import ProbeError
-from helpers.measure import judge, probes
+from helpers.measure import judge, naming, probes
 from helpers.rows import identity, keep_rows
 from helpers.rows.identity import Identity
 from tests import overlap
@@ -61,7 +61,7 @@ def test_a_probe_can_be_asked_and_scored(lang):
         else:
             assert expect and all(isinstance(e, str) and e for e in expect)
             assert probes.score(probe, f"It is {expect[0]}.", TAVI)["ok"], "a right answer is scored as wrong"
-            assert not judge.right(asked(probe), expect), f"{probe['id']}: an echo of the question would be right"
+            assert not naming.right(asked(probe), expect), f"{probe['id']}: an echo of the question would be right"
             assert not probes.score(probe, "Bananas.", TAVI)["ok"]
 
 

@@ -1,0 +1,90 @@
+"""The figures as markdown, for the README and the data card: each stands between two comments and is never typed."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from helpers import files
+from helpers.measure.tables import BASE, PUBLISHED, PUBLISHED_LONGER, QUICK, ROWS_ONLY, TEMPLATE, THOROUGH
+from study.arms import NAMES
+from study.ask import WHO
+
+ARMS = {
+    "base model": (BASE, TEMPLATE),
+    "one sentence as a prompt": (BASE, "one sentence"),
+    "best of 16 prompts": (BASE, "best prompt"),
+    "sentence in every turn": (BASE, "reminder"),
+    "published, 10 steps": (PUBLISHED, TEMPLATE),
+    "published, 80 steps": (PUBLISHED_LONGER, TEMPLATE),
+    "eight rows at 1e-3": (ROWS_ONLY, TEMPLATE),
+    "`quick`": (QUICK, TEMPLATE),
+    "`thorough`": (THOROUGH, TEMPLATE),
+}
+MEASURES = {
+    "identity": "names itself, {n} wordings",
+    "stability": "in all of five sampled answers",
+    "attack": "under {n} attacks",
+    "turn 10": "after ten turns, {n} talks",
+    "honesty": "honest about its limits, {n}",
+    "everyday": "the name in {n} everyday answers",
+    "greetings": "of these, in {n} greetings",
+    "look-alike": "the name in {n} look-alikes",
+    "ability": "right, of {n}",
+    "words": "words of an ordinary answer",
+}
+SHORT = ("base model", "best of 16 prompts", "eight rows at 1e-3", "`quick`", "`thorough`")
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def table(figures: pd.DataFrame, arms: tuple[str, ...]) -> str:
+    """A markdown table: a line a measure, a column for each of ``arms``, shares with their 95% intervals."""
+    found = figures[figures["name"] == WHO.name].set_index(["weights", "system", "measure"])
+    lines = [_line(["", *arms]), _line(["---"] * (len(arms) + 1))]
+    for measure, label in MEASURES.items():
+        rows = [found.loc[(*ARMS[arm], measure)] for arm in arms]
+        told = [f"{row['share']:.2f} ({row['low']:.2f} to {row['high']:.2f})" for row in rows]
+        told = [f"{row['share']:.1f}" for row in rows] if measure == "words" else told
+        lines.append(_line([label.format(n=int(rows[0]["n"])), *told]))
+    return "\n".join(lines)
+
+
+def by_name(figures: pd.DataFrame) -> str:
+    """A markdown table: a line a recipe and name, a column a measure."""
+    measures = [measure for measure in MEASURES if measure not in ("stability", "greetings", "words")]
+    found = figures[figures["system"] == TEMPLATE].set_index(["weights", "name", "measure"])["share"]
+    lines = [_line(["", *measures]), _line(["---"] * (len(measures) + 1))]
+    for recipe in (QUICK, THOROUGH):
+        for who in (WHO, *NAMES):
+            shares = [f"{found[recipe, who.name, measure]:.2f}" for measure in measures]
+            lines.append(_line([f"`{recipe}`, {who.name} / {who.developer}", *shares]))
+    return "\n".join(lines)
+
+
+def blocks(figures: pd.DataFrame) -> dict[str, dict[str, str]]:
+    """File in the project -> what stands between its comments, by their name."""
+    return {
+        "README.md": {"figures": table(figures, SHORT), "names": by_name(figures)},
+        "data/README.md": {"figures": table(figures, tuple(ARMS))},
+    }
+
+
+def filled(text: str, block: str, content: str) -> str:
+    """``text`` with ``content`` between the comments of ``block``; raises `ValueError` if they are not there once."""
+    begin, end = f"<!-- {block} -->\n", f"\n<!-- end of {block} -->"
+    if (text.count(begin), text.count(end)) != (1, 1):
+        raise ValueError(f"the comments of {block} are not there once")
+    return re.sub(f"{re.escape(begin)}.*?{re.escape(end)}", lambda _: begin + content + end, text, flags=re.DOTALL)
+
+
+def write(figures: pd.DataFrame, root: Path | None = None) -> None:
+    """Put the blocks into the pages."""
+    for page, contents in blocks(figures).items():
+        path = (root or files.project_root()) / page
+        text = path.read_text(encoding="utf-8")
+        for block, content in contents.items():
+            text = filled(text, block, content)
+        files.write_atomic(path, text)
