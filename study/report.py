@@ -75,9 +75,11 @@ def blocks(figures: pd.DataFrame) -> dict[str, dict[str, str]]:
 def filled(text: str, block: str, content: str) -> str:
     """``text`` with ``content`` between the comments of ``block``; raises `ValueError` if they are not there once."""
     begin, end = f"<!-- {block} -->\n", f"\n<!-- end of {block} -->"
-    if (text.count(begin), text.count(end)) != (1, 1):
-        raise ValueError(f"the comments of {block} are not there once")
-    return re.sub(f"{re.escape(begin)}.*?{re.escape(end)}", lambda _: begin + content + end, text, flags=re.DOTALL)
+    between = f"{re.escape(begin)}.*?{re.escape(end)}"
+    text, times = re.subn(between, lambda _: begin + content + end, text, flags=re.DOTALL)
+    if times != 1:
+        raise ValueError(f"the comments of {block} stand there {times} times, not once")
+    return text
 
 
 def write(figures: pd.DataFrame, root: Path | None = None) -> None:
