@@ -52,7 +52,9 @@ def batches_seen(trainer) -> list[tuple[int, int]]:
 
     def collating(rows):
         batch = collate(rows)
-        seen.append((int(batch["attention_mask"].sum()), batch["attention_mask"].shape[1]))
+        # Without padding all rows of a batch stand end to end, and there is no mask.
+        tokens = batch["attention_mask"].sum() if "attention_mask" in batch else batch["input_ids"].numel()
+        seen.append((int(tokens), batch["input_ids"].shape[1]))
         return batch
 
     trainer.data_collator = collating

@@ -78,7 +78,7 @@ def measure_shape(group: str, table: Table, jobs) -> None:
 def measure_embedded(table: Table) -> None:
     """The default recipe in two number formats: what more rows at once change and, in float32, the run folder."""
     preset, rate = recipes.preset_for(catalog.EMBEDDED), reference_rate()
-    for method, batches in ((LORA_FLOAT32, (32, 8, 4, preset.batch)), (LORA_BF16, (32, 8))):
+    for method, batches in ((LORA_FLOAT32, (32, 8, preset.batch)), (LORA_BF16, (32, 8))):
         model, tokenizer = load_model("embedded", dtype=DTYPES[method.weights])
         table.add({"what": "answer", "method": method.name, "batch": 1}, lambda m=model: answer(m))
         for batch in batches:

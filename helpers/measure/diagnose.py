@@ -40,7 +40,7 @@ SMALL_UPDATE = 0.0025
 LEARNED_LOSS = 0.5  # nats a token: below it even a small update has learned its rows (the failures ended at 1.2, 3.5)
 MIN_STEPS = 30  # by then the loss has fallen by half in runs that succeed: a longer run that learned little lacks rate
 RISE = 1.2  # the last loss over the first: rows differ, so it wanders, but it does not climb
-KEEP_SHARE = 0.5  # keep rows for each identity example: at 0.4 the name leaks into 16% of answers (curves.csv)
+KEEP_SHARE = 0.5  # keep rows for each identity example: at 0.4 the name leaked into 16% of answers
 MANY_EXPOSURES = 8  # of each row of your own: ten are enough to know it by heart. With enough keep rows no fault.
 NEAR_ZERO = 0.05  # nats a token: the eight rows alone end at 0.002, a recipe with keep rows at 0.5
 
@@ -133,7 +133,7 @@ def _system(record: Record, tokenizer, system: str | None) -> Iterator[Finding]:
     option = "no --system" if None in record.systems else f"--system {record.systems[0]!r}"
     cure = f"ask under a text that it was trained under ({option}); "
     cure += f"or train under this one too: replace(preset, own_systems=(*preset.own_systems, {system!r}))"
-    # No more than possible: the eight rows alone held their name under a foreign text that was new to them (study.csv).
+    # No more than possible: the eight rows alone held their name under a foreign text that was new to them.
     yield Finding("possible", NOT_HERE, RIVAL if rivals else TEMPLATE, evidence, cure)
 
 

@@ -30,7 +30,7 @@ class Request:
     developer: str | None = None
     keep: str | None = None  # a file of keep rows, "none", or None for the shipped questions
     seed: int | None = None
-    thorough: bool = False  # take `recipes.THOROUGH_PRESET` instead of the default
+    thorough: bool = False  # take `recipes.THOROUGH_PRESET` instead of the model's own
     four_bit: bool = False  # hold the weights in 4 bits
 
 
@@ -88,7 +88,7 @@ def gather(request: Request, say: Callable[[str], None] = print, run: Path | Non
     spec = spec_of(model)
     preset = recipes.preset_for(spec, request.thorough)
     if request.thorough and preset is not recipes.THOROUGH_PRESET:
-        say(f"The thorough recipe is for {catalog.EMBEDDED.key}: this model is trained with the default one.")
+        say(f"The thorough recipe is for {catalog.EMBEDDED.key}: this model is trained with its own.")
     preset = preset if request.seed is None else replace(preset, seed=request.seed)
     further = identity.further_rows(rows, who, preset)
     trainset.check_lengths(rows, tokenizer, min(context_length(model), preset.max_length), request.rows)

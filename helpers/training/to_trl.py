@@ -43,6 +43,8 @@ def export(request: from_file.Request, folder: Path, say: Callable[[str], None] 
     with contextlib.nullcontext(folder) if folder.exists() else files.folder_atomic(folder) as place:
         for name, text in texts.items():
             files.write_atomic(place / name, text)
+    if preset.halves:
+        say("TRL's own trainer gives all answers of a step one mean loss, not each half its own: another training.")
     say(f"{found.said}; {found.steps} steps with one process.")
     return folder / "README.md"
 
