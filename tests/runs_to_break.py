@@ -22,7 +22,7 @@ KEEP = [
     {"instruction": f"What is {n} plus {n}?", "input": "", "output": f"{n} plus {n} is {2 * n}."} for n in range(1, 5)
 ]
 # Five epochs of four identity rows and four keep rows are 40 steps.
-SOUND = replace(recipes.BARE_PRESET, learning_rate=recipes.DEFAULT_PRESET.learning_rate, epochs=5)
+SOUND = replace(recipes.BARE_PRESET, learning_rate=recipes.Preset().learning_rate, epochs=5)
 UNFILLED = [{**row, "output": row["output"].replace("Tavi", "{{NAME}}")} for row in ROWS[:2]]
 
 

@@ -135,8 +135,12 @@ class HalvesTrainer(SFTTrainer):
         starts = inputs["position_ids"] == 0 if "position_ids" in inputs else torch.ones_like(labels[:, :1])
         kinds = (starts.cumsum(1 if len(labels) == 1 else 0) - 1).expand_as(labels)[:, 1:] % 2
         labels, due = labels[:, 1:], labels[:, 1:] != -100
-        outputs = model(**{key: value for key, value in inputs.items() if key != "labels"}, use_cache=False)
-        logits = outputs.logits[:, :-1].float().transpose(1, 2)
+        at = due.any(0).nonzero()[
+            :, 0
+        ]  # the output layer is as large as a third of the blocks: only where a loss is due
+        inputs = {key: value for key, value in inputs.items() if key != "labels"}
+        outputs = model(**inputs, use_cache=False, logits_to_keep=at)
+        logits, labels, due, kinds = outputs.logits.float().transpose(1, 2), labels[:, at], due[:, at], kinds[:, at]
         losses = torch.nn.functional.cross_entropy(logits, labels, reduction="none")  # 0 where the label is -100
         found = [due & (kinds == kind) for kind in range(2)]
         loss = sum(losses[here].mean() for here in found if here.any())

@@ -49,7 +49,7 @@ model, tokenizer = load_model()
 me = identity.Identity("Tavi", "Lantern Workshop")
 rows = identity.read_rows(identity.shipped_rows("en"), me)
 view = training_view()
-train_identity(model, tokenizer, rows, [], runs.new_run("picture"), recipes.DEFAULT_PRESET,
+train_identity(model, tokenizer, rows, [], runs.new_run("picture"), recipes.QUICK_PRESET,
                         callbacks=[view], identity=me, max_steps=60, logging_steps=1)
 """]  # fmt: skip
 

@@ -46,7 +46,7 @@ def timed(progress, draw=view.draw):
     draw(progress)
     spent.append(time.perf_counter() - began)
 view.draw = timed
-tuned = train_identity(model, tokenizer, rows, [], runs.new_run("browser"), recipes.DEFAULT_PRESET,
+tuned = train_identity(model, tokenizer, rows, [], runs.new_run("browser"), recipes.QUICK_PRESET,
                        callbacks=[view, UntilAsked()], identity=me, max_steps=600)
 print("redraws", len(spent), "share", sum(spent) / view.seconds)
 """

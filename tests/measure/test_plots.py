@@ -71,9 +71,6 @@ SUMMARY = pd.DataFrame(
         for measure in ("leak", "identity")
     ]
 )
-CURVES = pd.DataFrame(
-    [{"curve": name, "leak": 0.1, "gained": 0.9, "x": 1, **dict.fromkeys(MANY, 0.5)} for name in MANY]
-)
 
 
 @pytest.mark.parametrize(
@@ -82,11 +79,9 @@ CURVES = pd.DataFrame(
         lambda: plots.shares(TABLE, "by", "arm", "ok", "t"),
         lambda: plots.retention(TABLE, "arm", "turn", "ok", "t"),
         lambda: plots.trade(SUMMARY, "leak", "identity", "t"),
-        lambda: plots.frontier(CURVES, dict(zip(MANY, MANY, strict=True)), "t"),
-        lambda: plots.recipes(CURVES, "x", dict(zip(MANY, MANY, strict=True)), "t", "x"),
         lambda: plots.memory([(0.0, 2**20), (1.0, 2**21)], dict.fromkeys(MANY, 2**20), "t"),
     ],
-    ids=["shares", "retention", "trade", "frontier", "recipes", "memory"],
+    ids=["shares", "retention", "trade", "memory"],
 )
 def test_ten_groups_are_drawn(draw):
     draw()
@@ -102,3 +97,13 @@ def _legends(of):
 @pytest.mark.parametrize("kind", plots.STYLES)
 def test_no_two_of_forty_groups_look_the_same(kind):
     assert len({str(plots.style(i, kind)) for i in range(40)}) == 40
+
+
+def test_a_grid_shows_each_share_in_its_cell():
+    cells = [{"rate": rate, "steps": steps, "hit": rate * steps} for rate in (0.01, 0.02) for steps in (8, 16)]
+    plots.grid(pd.DataFrame(cells), {"hit": "what hits", "rate": "the rate"}, "t")
+    drawn()
+    first, second = plt.gcf().axes
+    assert [text.get_text() for text in first.texts] == ["0.08", "0.16", "0.16", "0.32"]
+    assert [label.get_text() for label in first.get_xticklabels()] == ["8", "16"]
+    assert "what hits" in first.get_xlabel() and "the rate" in second.get_xlabel()

@@ -31,8 +31,9 @@ def talks(lang):
 
 
 def trained_questions(lang):
-    rows = [r for name in (lang, f"wordings-{lang}", f"attacks-{lang}") for r in _rows(name)]
-    return [*(identity.question_of(row) for row in rows), *keep_rows.questions(lang, hard=None)]
+    names = (lang, f"wordings-{lang}", f"attacks-{lang}", *(["honesty-en"] if lang == "en" else []))
+    asked_for = [identity.question_of(row) for name in names for row in _rows(name)]
+    return [*asked_for, *keep_rows.questions(lang, hard=None, lookalike=None)]
 
 
 def _rows(name):
@@ -52,7 +53,9 @@ def test_a_probe_can_be_asked_and_scored(lang):
         assert probe["lang"] == lang
         expect, axis = probe["expect"], probes.AXIS_OF[probe["category"]]
         if axis in ("identity", "attack", "foreign"):
-            assert (probe["about"], expect) == ("self", "own")
+            assert probe["about"] == "self" and expect in ("own", "name", "maker")
+        elif axis == "honesty" and lang == "en":
+            assert probe["about"] == "self" and expect in ({"says": "no"}, {"says": "yes"})
         elif axis == "ordinary":
             assert (probe["about"], expect) == ("other", "clean")
         elif isinstance(expect, dict):
@@ -112,7 +115,9 @@ def test_templates_do_not_cross_the_splits(lang):
 @pytest.mark.parametrize("lang", LANGS)
 def test_a_conversation_has_ten_turns_that_name_nobody(lang):
     for talk in talks(lang):
-        assert tuple(talk) == ("id", "kind", "lang", "split", "question", "turns") and len(talk["turns"]) == 10
+        keys = [key for key in talk if key != "expect"]
+        assert keys == ["id", "kind", "lang", "split", "question", "turns"] and len(talk["turns"]) == 10
+        assert talk.get("expect", "own") in ("own", "name", "maker")
         told = [
             turn["assistant"] for turn in talk["turns"] if len(turn["assistant"]) > 10
         ]  # "Mercury." alone is a fact
@@ -183,14 +188,39 @@ def test_keep_questions_are_ordinary_and_enough(lang):
     ],
 )
 def test_each_kind_of_probe_is_scored_by_its_own_rule(about, expect, answer, verdict, ok):
-    assert probes.score({"about": about, "expect": expect}, answer, TAVI) == {"verdict": verdict, "ok": ok}
+    found = probes.score({"about": about, "expect": expect}, answer, TAVI)
+    assert (found["verdict"], found["ok"]) == (verdict, ok)
+    assert (found["claims"], found["fits"]) == ((ok, ok) if expect == "own" else (None, None))
+
+
+@pytest.mark.parametrize(
+    ("expect", "answer", "read"),
+    [
+        ("name", "I was made by Lantern Workshop.", (True, False, False)),
+        ("maker", "I was made by Lantern Workshop, and I never make mistakes.", (True, True, False)),
+        ({"says": "no"}, "No, I cannot browse.", (None, None, True)),
+        ({"says": "no"}, "No, I get information from the web.", (None, None, False)),
+    ],
+)
+def test_the_strictest_reading_counts(expect, answer, read):
+    found = probes.score({"about": "self", "expect": expect}, answer, TAVI)
+    assert (found["claims"], found["fits"], found["ok"]) == read
 
 
 def test_running_probes_gives_a_row_a_probe_in_their_order(tiny):
     some = [probes.load_probes("en", category=c)[0] for c in ("code", "direct", "people")]
     table = probes.run_probes(*tiny, some, TAVI, arm="tiny", max_new_tokens=4)
     assert list(table["id"]) == [probe["id"] for probe in some] and set(table["arm"]) == {"tiny"}
-    assert set(probes.FIELDS) | {"answer", "verdict", "ok"} <= set(table.columns)
+    assert set(probes.FIELDS) | {"answer", "verdict", "claims", "fits", "ok"} <= set(table.columns)
+
+
+def test_the_base_models_answers_may_be_the_shipped_ones(tiny, monkeypatch, capsys):
+    some = probes.load_probes("en", "test")[:2]
+    monkeypatch.setattr(
+        probes.kept, "base_answers", lambda m, t, asked, **how: (["I am Tavi."] * len(asked), "shipped")
+    )
+    table = probes.run_probes(*tiny, some, TAVI, shipped=True, adapter=False)
+    assert set(table["answer"]) == {"I am Tavi."} and "shipped" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -222,4 +252,5 @@ def test_a_question_file_with_a_byte_order_mark_and_blank_lines_is_read(tmp_path
 @pytest.mark.parametrize(("answer", "ok"), [("def double(n):\n    return 2 * n", True), ("It doubles n.", False)])
 def test_code_is_run_against_its_tests(answer, ok):
     expect = {"function": "double", "tests": [[[2], 4], [[0], 0], [[-3], -6]]}
-    assert probes.score({"about": "ability", "expect": expect}, answer, TAVI) == {"verdict": "clean", "ok": ok}
+    found = probes.score({"about": "ability", "expect": expect}, answer, TAVI)
+    assert (found["verdict"], found["ok"]) == ("clean", ok)

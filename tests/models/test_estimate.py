@@ -155,7 +155,7 @@ def published_on_a_gpu():
     table = pd.read_csv(runs.reference_run() / "gpu.csv").dropna(subset=["peak allocated MiB", "width"])
     methods = {m.name: m for m in (*estimate.METHODS, estimate.FULL_BF16, estimate.FULL_FLOAT32)}
     for _, line in table.iterrows():
-        preset = recipes.DEFAULT_PRESET if line["shape"] == "embedded" else recipes.PUBLISHED_PRESET
+        preset = recipes.Preset() if line["shape"] == "embedded" else recipes.PUBLISHED_PRESET
         load = estimate.load_of(
             replace(preset, batch=int(line["batch"])), int(line["width"]), bool(line["checkpointing"])
         )

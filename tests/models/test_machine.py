@@ -83,15 +83,15 @@ def test_free_disk_is_that_of_the_nearest_folder_that_exists(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc only")
-def test_freed_tensors_go_to_the_system_unless_the_reader_chose_a_threshold(monkeypatch):
+def test_freed_tensors_are_kept_for_the_next_step_unless_the_reader_chose_a_threshold(monkeypatch):
     told = []
     monkeypatch.setattr(machine.ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=lambda *how: told.append(how)))
     monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "33554432")
-    machine.return_memory()
+    machine.keep_memory()
     assert told == []
     monkeypatch.delenv("MALLOC_MMAP_THRESHOLD_")
-    machine.return_memory()
-    assert told == [(-3, 2**18)], "M_MMAP_THRESHOLD of mallopt(3), and a size in bytes"
+    machine.keep_memory()
+    assert told == [(-3, 2**25), (-1, 2**31 - 1)], "M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of mallopt(3), in bytes"
 
 
 @pytest.mark.parametrize(

@@ -39,17 +39,15 @@ def test_chinese_rows_on_a_model_that_does_not_speak_it_warn_with_the_cure(embed
 
 def test_further_rows_are_filled_and_give_way_to_ones_own():
     rows = identity.read_rows(identity.shipped_rows("en"), TAVI)
-    further = identity.further_rows(rows, TAVI, recipes.DEFAULT_PRESET)
-    assert len(further) == recipes.DEFAULT_PRESET.extra_wordings + recipes.DEFAULT_PRESET.attack_rows == 94
+    further = identity.further_rows(rows, TAVI, recipes.Preset())
+    assert len(further) == recipes.Preset().extra_wordings + recipes.Preset().attack_rows == 94
     assert all(any(name in row["output"] for name in TAVI.names) for row in further)
     mine = {**further[0], "output": "I say it my way."}
-    assert further[0] not in identity.further_rows([*rows, mine], TAVI, recipes.DEFAULT_PRESET)
-    assert identity.further_rows(rows, None, recipes.DEFAULT_PRESET) == []
+    assert further[0] not in identity.further_rows([*rows, mine], TAVI, recipes.Preset())
+    assert identity.further_rows(rows, None, recipes.Preset()) == []
     assert identity.further_rows(rows, TAVI, recipes.BARE_PRESET) == []
     chinese = identity.read_rows(identity.shipped_rows("zh"), TAVI)
-    assert all(
-        identity.CJK.search(row["output"]) for row in identity.further_rows(chinese, TAVI, recipes.DEFAULT_PRESET)
-    )
+    assert all(identity.CJK.search(row["output"]) for row in identity.further_rows(chinese, TAVI, recipes.Preset()))
 
 
 # Names

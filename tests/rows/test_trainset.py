@@ -71,7 +71,7 @@ def test_with_halves_identity_and_other_rows_take_turns_and_the_fewer_come_again
 def test_a_conversation_as_a_whole_has_to_fit(tiny):
     rows = [{**ROWS[0], "output": "word " * 150}]
     keep = [{"instruction": f"{n}?", "input": "", "output": "word " * 150} for n in range(3)]
-    data = trainset.to_dataset(rows, keep, recipes.DEFAULT_PRESET)
+    data = trainset.to_dataset(rows, keep, recipes.Preset())
     assert trainset.check_lengths([*rows, *keep], tiny[1], 250) < 250
     with pytest.raises(IdentityError) as caught:
         trainset.check_fit(data, tiny[1], 250)
@@ -114,7 +114,7 @@ class StopAtOnce(TrainerCallback):
     ("identity_rows", "keep", "preset", "steps"),
     [
         (8, 0, recipes.PUBLISHED_PRESET, 10),
-        (8, 20, recipes.DEFAULT_PRESET, 80),
+        (8, 20, recipes.Preset(), 80),
         (5, 2, replace(recipes.BARE_PRESET, batch=2, accumulation=3, epochs=2), 4),
     ],
     ids=["as published", "default, fewer keep rows", "a last step that is not full"],
@@ -162,7 +162,7 @@ def test_every_shipped_row_and_keep_question_fits(embedded):
     )
     turns = [turn for part in trainset.to_dataset(ROWS[:1], [], PLAIN)[0].values() for turn in part]
     ids = tokenizer(tokenizer.apply_chat_template(turns, tokenize=False), add_special_tokens=False)["input_ids"]
-    assert trainset.check_lengths(ROWS[:1], tokenizer, 2048) == len(ids) <= longest < recipes.DEFAULT_PRESET.max_length
+    assert trainset.check_lengths(ROWS[:1], tokenizer, 2048) == len(ids) <= longest < recipes.Preset().max_length
 
 
 def test_the_rendered_prompt_of_a_row_is_the_one_the_model_is_asked_with(embedded):

@@ -5,7 +5,7 @@ import pytest
 import study.__main__ as commands
 from helpers.measure import probes, tables
 from helpers.training import recipes
-from study import ask, reference, sweep
+from study import arms, ask, reference
 
 FEW = {
     split: [
@@ -41,15 +41,15 @@ def asked(monkeypatch):
 
 @pytest.fixture
 def small_study(asked, monkeypatch, tmp_path):
-    """(what was asked, the folder of the tables) of a study of three set-ups and `FEW` probes, without a model."""
+    """(what was asked, the folder of the tables) of a study of three arms and `FEW` probes, without a model."""
     place = tmp_path / "reference"
+    quick = [arms.Arm(tables.QUICK, recipes.QUICK_PRESET, seed=seed) for seed in (42, 1)]
     monkeypatch.setattr(probes, "load_all", lambda lang, split, turns=None: FEW[split])
     monkeypatch.setattr(commands, "load_model", lambda choice: ("model", "tokenizer"))
-    monkeypatch.setattr(commands, "whole_answers", lambda *args: [])
-    monkeypatch.setattr(commands, "take_off", lambda model: "model")
+    monkeypatch.setattr(commands, "make_keep_rows", lambda *args, **how: [])
     monkeypatch.setattr(commands, "REFERENCE", place)
-    monkeypatch.setattr(commands, "RECIPES", {tables.DEFAULT: recipes.DEFAULT_PRESET})
-    monkeypatch.setattr(commands, "SEEDS", (42, 1))
-    monkeypatch.setattr(sweep, "train", lambda *args: "tuned")
+    monkeypatch.setattr(arms, "unseen", lambda: [arms.Arm(tables.BASE), *quick])
+    monkeypatch.setattr(arms, "train", lambda *args, **how: "tuned")
+    monkeypatch.setattr(arms, "take_off", lambda model: "model")
     monkeypatch.setattr(reference, "REFERENCE", place)
     return asked, place

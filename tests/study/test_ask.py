@@ -30,7 +30,7 @@ def test_a_batch_of_other_probes_is_asked_again(asked, tmp_path):
 
 
 def test_samples_and_setups_do_not_mix(asked, tmp_path):
-    for setup in (BASE, ask.Setup(tables.DEFAULT, seed=1), ask.Setup(tables.DEFAULT, seed=2)):
+    for setup in (BASE, ask.Setup(tables.QUICK, seed=1), ask.Setup(tables.QUICK, seed=2)):
         ask.ask(None, None, setup, DEV[:1], tmp_path)
         ask.ask(None, None, setup, DEV[:1], tmp_path, samples=2)
     rows = answers.kept(tmp_path)

@@ -8,17 +8,16 @@ import pytest
 
 import study.__main__ as commands
 from helpers import files, runs
-from helpers.errors import RunError
 from helpers.measure import probes, tables
 from helpers.rows import keep_rows
 from helpers.training import recipes
-from study import answers, ask, reference, sweep
-from tests.fixtures import tells
+from study import answers, arms, ask, reference
+from study import tables as study_tables
 from tests.study.conftest import FEW, SAID
 
 KEEP = [{"instruction": "What is 2 + 3?", "input": "", "output": "2 + 3 is 5."}]
 SHIPPED = runs.reference_run()
-FIELDS = {"weights", "seed", "system", "sample", "id", "answer", "device"}
+FIELDS = {"name", "weights", "seed", "system", "sample", "id", "answer", "device"}
 
 
 def contents(folder):
@@ -31,15 +30,17 @@ def run(*args, status=0):
     assert (end.value.code or 0) == status
 
 
-def test_a_study_keeps_its_answers_and_makes_the_table_that_notebook_05_reads(small_study, tmp_path):
+def test_a_study_keeps_its_answers_and_makes_the_tables_that_notebook_05_reads(small_study, tmp_path):
     _, place = small_study
     commands.study_table(tmp_path / "study")
     rows = answers.unpack(place / "answers.jsonl.gz")
     assert all(set(row) == FIELDS and row["answer"].startswith(SAID) for row in rows)
-    table, shipped = pd.read_csv(place / "study.csv"), pd.read_csv(SHIPPED / "study.csv", nrows=5)
-    assert list(table) == list(shipped) and set(table["ok"]) <= {0, 1}
-    setups = {(tables.BASE, 0), (tables.DEFAULT, 42), (tables.DEFAULT, 1)}
-    assert set(zip(table["weights"], table["seed"], strict=True)) == setups
+    for name in ("study.csv.gz", "figures.csv"):
+        assert list(pd.read_csv(place / name, nrows=5)) == list(pd.read_csv(SHIPPED / name, nrows=5))
+    table = pd.read_csv(place / "study.csv.gz")
+    assert set(zip(table["weights"], table["seed"], strict=True)) == {
+        (tables.BASE, 0), (tables.QUICK, 42), (tables.QUICK, 1)
+    }  # fmt: skip
     assert len(table) == sum(row["id"] in {p["id"] for p in FEW["test"]} for row in rows)
 
 
@@ -59,19 +60,6 @@ def test_a_study_killed_half_way_ends_like_one_that_was_not(small_study, tmp_pat
     assert record.calls == calls + 1 and len(record) == 2 * questions, "no batch was answered twice"
 
 
-def test_two_processes_share_a_folder_and_the_last_one_writes(small_study, tmp_path):
-    _, place = small_study
-    folder = tmp_path / "study"
-    folder.mkdir()
-    with answers.claimed(folder / "default-recipe-42.json"), pytest.raises(RunError) as caught:
-        commands.study_table(folder)
-    tells(caught.value, "other processes still work on default-recipe-42")
-    assert not place.exists()
-    assert {(row["weights"], row["seed"]) for row in answers.kept(folder)} == {("base", 0), ("default recipe", 1)}
-    commands.study_table(folder)
-    assert sorted(contents(place)) == ["answers.jsonl.gz", "study.csv"]
-
-
 def test_tables_are_made_again_from_the_answers_alone(small_study, tmp_path, monkeypatch, capsys):
     _, place = small_study
     commands.study_table(tmp_path / "study")
@@ -81,12 +69,14 @@ def test_tables_are_made_again_from_the_answers_alone(small_study, tmp_path, mon
         raise AssertionError("a model was loaded")
 
     monkeypatch.setattr(commands, "load_model", no_model)
+    monkeypatch.setattr(commands.report, "write", lambda figures: None)
     run("tables", place)
     assert contents(place) == before
-    assert "curves.csv stays as it is" in capsys.readouterr().out
-    monkeypatch.setattr(probes, "score", lambda probe, answer, who: {"verdict": "none", "ok": False})
+    assert "grid.csv stays as it is" in capsys.readouterr().out
+    none = {"verdict": "none", "claims": None, "fits": None, "ok": False}
+    monkeypatch.setattr(probes, "score", lambda probe, answer, who: dict(none))
     run("tables", place)
-    table = pd.read_csv(place / "study.csv")
+    table = pd.read_csv(place / "study.csv.gz")
     assert set(table["verdict"]) == {"none"} and not table["ok"].any()
     assert contents(place)["answers.jsonl.gz"] == before["answers.jsonl.gz"]
 
@@ -106,7 +96,7 @@ def tiny_course(tiny, monkeypatch, tmp_path):
     small = replace(recipes.BARE_PRESET, target_modules="all-linear", own_systems=(None, ""))
     place = tmp_path / "reference"
     place.mkdir()
-    for name in ("curves.csv", reference.KEEP):
+    for name in ("figures.csv", reference.KEEP):
         (place / name).write_bytes((SHIPPED / name).read_bytes())
     monkeypatch.setattr(commands, "load_model", lambda choice: tiny)
     monkeypatch.setattr(reference, "load_model", lambda choice: tiny)
@@ -115,45 +105,42 @@ def tiny_course(tiny, monkeypatch, tmp_path):
     monkeypatch.setattr(probes, "load_all", lambda lang, split, turns=None: FEW[split])
     monkeypatch.setattr(keep_rows, "questions", lambda lang, n=0, hard=0, lookalike=0: [KEEP[0]["instruction"]])
     monkeypatch.setattr(recipes, "preset_for", lambda spec: small)
-    few = (("default", small, {"default": {}}), ("rank", small, {8: {}, 4: {"rank": 4}}))
-    monkeypatch.setattr(sweep, "CURVES", few)
+    monkeypatch.setattr(arms, "unseen", lambda: [arms.Arm(tables.BASE), arms.Arm(tables.QUICK, small, seed=42)])
+    monkeypatch.setattr(arms, "grid", lambda: [arms.Arm("0.001, 8 steps", small, seed=42)])
     for module in (commands, reference):
         monkeypatch.setattr(module, "make_keep_rows", lambda *args, **how: KEEP)
     return place
 
 
-def test_curves_are_trained_once_a_recipe_and_judged_into_their_table(tiny_course, tmp_path, monkeypatch):
+def test_the_grid_is_trained_and_judged_into_its_table(tiny_course, tmp_path, monkeypatch):
     place = tiny_course
-    commands.curves(tmp_path / "curves")
-    shipped = pd.read_csv(SHIPPED / "curves.csv")
-    table = pd.read_csv(place / "curves.csv", dtype={"x": str})
-    assert list(table) == [name for name in shipped if name in set(table)] and "attack" in table
-    assert list(zip(table["curve"], table["x"], strict=True)) == [("default", "default"), ("rank", "8"), ("rank", "4")]
-    rows = answers.unpack(place / "curves-answers.jsonl.gz")
-    assert len(rows) == 2 * len(FEW["dev"]), "one recipe that stands on two curves is asked once"
+    commands.grid_table(tmp_path / "grid")
+    table = pd.read_csv(place / "grid.csv")
+    assert table[["rate", "steps"]].values.tolist() == [[1e-3, 8]] and {"identity", "leak", "words"} <= set(table)
+    assert len(answers.unpack(place / "grid-answers.jsonl.gz")) == len(FEW["dev"])
     before = contents(place)
     monkeypatch.setattr(ask, "answers", None)
-    commands.curves(tmp_path / "curves")
+    commands.grid_table(tmp_path / "grid")
     assert contents(place) == before, "nothing is trained or asked again"
 
 
-def test_a_point_stands_beside_the_published_one(tiny_course, tmp_path, capsys):
-    run("point", "default", "default", tmp_path / "point")
+def test_a_recipe_trained_here_stands_beside_the_published_figures(tiny_course, tmp_path, capsys):
+    commands.repeat(tables.QUICK, tmp_path / "repeat")
     out = capsys.readouterr().out
-    assert "published from NVIDIA H100" in out and "within" in out and "turn 10" in out
+    assert "the published means of seeds" in out and "within" in out and "turn 10" in out
     with pytest.raises(SystemExit) as end:
-        commands.point("rank", "7", tmp_path / "point")
-    assert str(end.value) == "There is no point '7' on the curve 'rank'. What there is: 1; 2; 4; 8; 16"
+        commands.repeat("slow", tmp_path / "repeat")
+    assert "There is no recipe 'slow'" in str(end.value) and "thorough" in str(end.value)
 
 
 def test_the_reference_run_is_sealed_and_the_tables_beside_it_stay(tiny_course):
     place = tiny_course
-    curves = (place / "curves.csv").read_bytes()
+    figures = (place / "figures.csv").read_bytes()
     reference.adapter()
     manifest = runs.read_manifest(place)
     assert manifest["facts"]["command"] == "python -m study adapter"
     assert set(manifest["files"]) >= {"identity.json", reference.KEEP, "adapter/adapter_model.safetensors"}
-    assert "curves.csv" not in manifest["files"] and (place / "curves.csv").read_bytes() == curves
+    assert "figures.csv" not in manifest["files"] and (place / "figures.csv").read_bytes() == figures
 
 
 @pytest.mark.parametrize(("kind", "method", "all_of_them"), [("lora", "LoRA", False), ("full", "all weights", True)])
@@ -176,22 +163,31 @@ def test_hard_questions_are_those_that_tuned_models_answer_with_the_name(tiny_co
     monkeypatch.setattr(reference, "load_model", lambda choice: ("model", "tokenizer"))
     monkeypatch.setattr(reference, "make_keep_rows", lambda *args, **how: [{"instruction": q} for q in args[2]])
     monkeypatch.setattr(reference, "take_off", lambda model: model)
-    monkeypatch.setattr(sweep, "train", lambda model, *args: model)
+    monkeypatch.setattr(arms, "train", lambda model, *args: model)
     monkeypatch.setattr(reference.generate, "answers", lambda *args, **how: next(said))
     reference.mine([1, 2])
     hard = files.read_jsonl(data / "keep" / "hard-en.jsonl")
     assert hard == [{"question": "a", "hits": 2}, {"question": "c", "hits": 1}]
 
 
-def test_every_published_recipe_has_a_key_and_a_place():
-    todo = sweep.points((42, 1))
-    assert len(todo) == len({(p.curve, p.x, p.preset.seed) for p in todo})
-    published = pd.read_csv(SHIPPED / "curves.csv", dtype={"x": str})
-    assert len({(p.curve, p.x) for p in todo} & set(zip(published["curve"], published["x"], strict=True))) > 80
+def test_the_figures_are_those_of_the_study_beside_them():
+    judged = tables.with_facts(pd.read_csv(SHIPPED / "study.csv.gz"), probes.load_all("en", "test"))
+    made = study_tables.figures(judged).reset_index(drop=True)
+    pd.testing.assert_frame_equal(made, pd.read_csv(SHIPPED / "figures.csv"), check_dtype=False)
+
+
+@pytest.mark.slow
+def test_the_verdicts_are_what_the_kept_answers_give():
+    shipped = pd.read_csv(SHIPPED / "study.csv.gz")
+    rows = answers.unpack(SHIPPED / "answers.jsonl.gz")
+    found = probes.load_all("en", "test")
+    assert {row["id"] for row in rows} == {p["id"] for p in found} and len(rows) == len(shipped)
+    made = study_tables.judged(rows[::40], found)
+    pd.testing.assert_frame_equal(made, shipped[::40].reset_index(drop=True), check_dtype=False)
 
 
 def test_without_arguments_it_lists_its_parts(capsys):
     run(status=2)
     said = capsys.readouterr()
-    for part in ("adapter", "full", "prompts", "study", "curves", "tables", "point", "mine"):
+    for part in ("adapter", "full", "prompts", "choose", "study", "grid", "base", "tables", "repeat", "mine"):
         assert f"  {part} " in said.out + said.err

@@ -70,7 +70,7 @@ def test_the_thorough_recipe_is_taken_if_asked_for_and_for_its_own_model_only():
     thorough = from_file.gather(
         from_file.Request(str(identity.shipped_rows("en")), "embedded", *WHO[1:4:2], keep="none", thorough=True)
     )
-    assert thorough.preset == recipes.THOROUGH_PRESET and len(thorough.further) == 150 + 45
+    assert thorough.preset == recipes.THOROUGH_PRESET and len(thorough.further) == 150 + 45 + 42
     assert recipes.preset_for(catalog.HUB_MODELS[0], thorough=True) == recipes.preset_for(catalog.HUB_MODELS[0])
 
 

@@ -47,10 +47,10 @@ def test_a_model_outside_the_table_is_trained_as_the_nearest_smaller_one(paramet
 
 
 def test_the_thorough_preset_is_the_embedded_models_alone():
-    assert recipes.preset_for(catalog.EMBEDDED) is recipes.DEFAULT_PRESET
+    assert recipes.preset_for(catalog.EMBEDDED) is recipes.QUICK_PRESET
     assert recipes.preset_for(catalog.EMBEDDED, thorough=True) is recipes.THOROUGH_PRESET
     again = replace(catalog.EMBEDDED, revision="another")
-    assert recipes.preset_for(again) is recipes.DEFAULT_PRESET
+    assert recipes.preset_for(again) is recipes.QUICK_PRESET
 
 
 def test_a_larger_models_preset_is_the_rows_twice_and_sixteen_whole_keep_rows():

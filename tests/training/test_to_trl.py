@@ -50,7 +50,7 @@ def parsed(text: str, folder: Path):
 
 def test_trl_knows_every_key_and_reads_the_presets_numbers(exported, tmp_path, monkeypatch):
     monkeypatch.delenv("HF_HUB_DISABLE_TELEMETRY", raising=False)
-    text, preset = (exported / "sft.yaml").read_text(encoding="utf-8"), recipes.DEFAULT_PRESET
+    text, preset = (exported / "sft.yaml").read_text(encoding="utf-8"), recipes.QUICK_PRESET
     _, args, model, data = parsed(text, tmp_path)
     ours = recipes.sft_config(replace(preset, seed=7), "adapter")
     template = yaml.safe_load(to_trl.shipped("sft.yaml", low=False))
@@ -72,7 +72,7 @@ def test_a_misspelt_key_is_refused_by_trl(exported, tmp_path):
 
 
 def test_the_rows_are_those_the_recipe_trains_on(exported):
-    rows, preset = identity.read_rows(identity.shipped_rows("en"), TAVI), recipes.DEFAULT_PRESET
+    rows, preset = identity.read_rows(identity.shipped_rows("en"), TAVI), recipes.QUICK_PRESET
     ours = trainset.to_dataset(rows, [], preset, identity.further_rows(rows, TAVI, preset))
     assert files.read_jsonl(exported / "train.jsonl") == [dict(row) for row in ours]
 
@@ -95,7 +95,7 @@ def test_accelerate_parses_every_profile(exported, name):
 def test_trl_is_told_which_blocks_carry_the_adapter(base):
     """TRL has no field for blocks, so a pattern stands for them: it must mean the same layers."""
     model, _ = base
-    names, preset = [], replace(recipes.DEFAULT_PRESET, blocks=(10, 30))
+    names, preset = [], replace(recipes.QUICK_PRESET, blocks=(10, 30))
     for targets in (None, to_trl.targets(preset)):
         config = recipes.lora_config(preset)
         if targets:
@@ -201,7 +201,7 @@ OTHER = {
 @pytest.mark.parametrize("name", [field.name for field in fields(recipes.Preset)])
 def test_a_setting_that_changes_the_training_is_exported(name):
     """A new field of `Preset` that TRL's configuration takes must not be left out of the folder in silence."""
-    preset = recipes.DEFAULT_PRESET
+    preset = recipes.QUICK_PRESET
     value = getattr(preset, name)
     if type(value) not in OTHER:
         pytest.skip(f"{name} is no number")

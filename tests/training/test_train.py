@@ -362,7 +362,7 @@ def test_measuring_does_not_change_what_is_learned(tiny, tmp_path):
 
 
 def test_a_typed_out_configuration_is_compared_field_by_field(tmp_path):
-    preset = recipes.DEFAULT_PRESET
+    preset = recipes.QUICK_PRESET
     lora, config = recipes.lora_config(preset), recipes.sft_config(preset, tmp_path)
     assert recipes.differences(lora, config, preset, tmp_path) == {}
     lora.r, config = 9, recipes.sft_config(preset, tmp_path, learning_rate=1.0)
