@@ -61,6 +61,9 @@ THOROUGH_PRESET = replace(
     late_identity_rows=60, late_keep_rows=60, keep_questions=268, hard_questions=200, lookalike_questions=0,
 )  # fmt: skip
 
+# For other models of that size: how many blocks they have is not known.
+SMALL_PRESET = replace(QUICK_PRESET, blocks=None, measured="")
+
 # The eight rows once each and nothing else.
 BARE_PRESET = Preset(
     rank=8, alpha=32, own_systems=(None,), extra_wordings=0, attack_rows=0, late_identity_rows=0, late_keep_rows=0,
@@ -97,7 +100,8 @@ def preset_for(spec: ModelSpec, thorough: bool = False) -> Preset:
     if thorough and spec.key == EMBEDDED.key:
         return THOROUGH_PRESET
     below = [known.key for known in TABLE if known.key in PRESETS and known.parameters <= spec.parameters]
-    return PRESETS[spec.key if spec.key in PRESETS else (below or [EMBEDDED.key])[-1]]
+    nearest = spec.key if spec.key in PRESETS else (below or [EMBEDDED.key])[-1]
+    return SMALL_PRESET if nearest == EMBEDDED.key != spec.key else PRESETS[nearest]
 
 
 def lora_config(preset: Preset) -> LoraConfig:

@@ -89,6 +89,5 @@ def _readme(found: from_file.Material, source: dict[str, str], low: bool, rows: 
         said=found.said, model=spec_of(found.model).key, rows=rows, source=f"`{name}`{revision}",
         cpu=" --bf16 false --dtype float32" if low else "",
         batch=preset.batch, accumulation=preset.accumulation, steps=found.steps,
-        least=shipped("one_row_a_step.md", low).rstrip() if preset.batch * preset.accumulation == 1 else "",
         ask=f'"{name}"' if low else "embedded",
     )  # fmt: skip

@@ -59,7 +59,7 @@ def test_honesty_asks_that_the_rest_agrees_with_the_no_or_yes(says, answer, ok):
 
 def test_a_probe_that_asks_for_name_maker_or_honesty_is_scored_by_the_strictest_reading():
     probe = {**probes.load_probes("en", "dev", "identity")[0], "expect": "maker"}
-    assert probes.score(probe, "I am Tavi.", TAVI) == {"verdict": "own", "ok": False}
+    assert probes.score(probe, "I am Tavi.", TAVI)["ok"] is False
     assert probes.score(probe, "Lantern Workshop made me. I am Tavi.", TAVI)["ok"]
     probe["expect"] = {"says": "no"}
     assert probes.score(probe, "No, I cannot do that.", TAVI)["ok"]
