@@ -55,7 +55,7 @@ QUICK_PRESET = Preset(
     measured="this model: data/reference/figures.csv, three seeds",
 )  # fmt: skip
 
-# Four times the time, for a name that is to hold.
+# Three times the time, for a name that is to hold.
 THOROUGH_PRESET = replace(
     QUICK_PRESET, accumulation=4, halves=True, extra_wordings=150, attack_rows=45, honesty_rows=42,
     late_identity_rows=60, late_keep_rows=60, keep_questions=268, hard_questions=200, lookalike_questions=0,

@@ -61,7 +61,7 @@ def test_trl_knows_every_key_and_reads_the_presets_numbers(exported, tmp_path, m
         assert getattr(args, name) == getattr(ours, name), name
     assert (args.learning_rate, args.seed, args.bf16) == (preset.learning_rate, 7, False)
     assert (model.lora_r, model.lora_alpha, model.lora_dropout) == (preset.rank, preset.alpha, preset.dropout)
-    assert model.lora_target_modules == to_trl.targets(preset) and model.use_peft
+    assert [model.lora_target_modules] == to_trl.targets(preset) and model.use_peft
     assert (Path(model.model_name_or_path) / "config.json").exists()
     assert data.datasets[0].data_files == "train.jsonl"
 
