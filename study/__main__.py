@@ -118,7 +118,10 @@ def make_tables(folder: Annotated[Path, typer.Argument(help="Where answers and t
 
 
 @app.command()
-def repeat(label: str = tables.QUICK, folder: Folder = Path("build/repeat")) -> None:
+def repeat(
+    label: Annotated[str, typer.Argument(help="A recipe of the study.")] = tables.QUICK,
+    folder: Folder = Path("build/repeat"),
+) -> None:
     """Train one recipe of the study here, ask it the test probes, and print its shares beside the published ones."""
     todo = [arm for arm in arms.unseen() if arm.label == label and arm.seed == arms.SEEDS[0] and arm.who == WHO]
     if not todo:
