@@ -98,7 +98,7 @@ def train(
     developer: Annotated[str | None, typer.Option(help="Fills {{DEVELOPER}} in the rows.")] = None,
     keep: Annotated[str | None, typer.Option(help="A file of keep rows, or none; by default they are made.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Another seed than the recipe's.")] = None,
-    thorough: Annotated[bool, typer.Option("--thorough", help="Embedded model: in four minutes, holds better.")] = False,
+    thorough: Annotated[bool, typer.Option("--thorough", help="Embedded model: four minutes, holds better.")] = False,
     four_bit: FourBit = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run and its own rows.")] = False,
     to_trl: Annotated[Path | None, typer.Option(help="Train nothing: write a new folder for TRL's trl sft.")] = None,
