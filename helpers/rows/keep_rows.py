@@ -26,7 +26,7 @@ def questions(lang: str = "en", n: int | None = None, hard: int | None = 0, look
     """The first ``n`` shipped ordinary questions, ``hard`` and ``lookalike`` ones (None: all), evenly mixed.
 
     Models tuned without the hard ones answered them with the new name (`python -m study mine`); the worst come first.
-    Look-alikes resemble questions about the model, in forty kinds. There is neither in Chinese.
+    Look-alikes resemble questions about the model, in forty kinds. There are no hard ones in Chinese.
     """
     easy, placed = shipped("keep", f"{lang}.jsonl"), []
     more = ((easy.with_name(f"{kind}-{easy.name}"), most) for kind, most in (("hard", hard), ("lookalike", lookalike)))

@@ -32,7 +32,7 @@ def talks(lang):
 
 
 def trained_questions(lang):
-    names = (lang, f"wordings-{lang}", f"attacks-{lang}", *(["honesty-en"] if lang == "en" else []))
+    names = (lang, f"wordings-{lang}", f"attacks-{lang}", f"honesty-{lang}")
     asked_for = [identity.question_of(row) for name in names for row in _rows(name)]
     return [*asked_for, *keep_rows.questions(lang, hard=None, lookalike=None)]
 
