@@ -239,7 +239,7 @@ def test_the_comparison_of_notebook_04_answers(open_book):
     page = open_book("comparison.ipynb", cells)
     box = Box(page, 0)
     box.button("What should I call you?").click()
-    expect(box.root).to_contain_text("I'm Tavi")
+    expect(box.root).to_contain_text("I am Tavi")
     assert labs.quiet(page.problems) == []
 
 
