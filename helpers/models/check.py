@@ -15,7 +15,7 @@ from helpers import files
 from helpers.errors import HelpersError
 from helpers.models.catalog import EMBEDDED, EMBEDDED_FILE, GIB
 
-MEMORY_NEEDED = int(1.7 * GIB)  # bytes: the highest peak that a notebook's kernel may reach
+MEMORY_NEEDED = int(2.7 * GIB)  # bytes: the highest peak that a notebook's kernel may reach
 DISK_NEEDED = 500_000_000  # bytes: several run folders of about 70 MB each
 INSTALL = "in the project's folder: python -m pip install -c constraints.txt -e ."
 
