@@ -38,4 +38,4 @@ def test_the_page_says_how_often_the_rules_agree_with_the_label(column):
     same, n = agreement(column)
     page = (files.data_dir() / "README.md").read_text(encoding="utf-8")
     assert f"| {column} | {same} of {n} |" in page
-    assert same / n >= 0.85
+    assert same / n >= 0.8
