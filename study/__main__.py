@@ -22,8 +22,9 @@ from helpers.measure import probes, prompts, stats, tables
 from helpers.models import machine
 from helpers.models.load import fingerprint, load_model, spec_of
 from helpers.rows import keep_rows
+from helpers.training import recipes
 from helpers.training.train import make_keep_rows
-from study import answers, arms, ask, choose, reference, report
+from study import answers, arms, ask, choose, qwen, reference, report
 from study import tables as judge_again
 from study.ask import WHO
 from study.reference import REFERENCE
@@ -35,10 +36,10 @@ app.command()(reference.full)
 app.command(hidden=True)(reference.one)
 
 
-def finish(name: str, rows: list[dict]) -> None:
-    """Keep the answers of the table ``name`` in the reference folder and write it."""
-    packed = answers.pack(REFERENCE / judge_again.TABLES[name][0], rows)
-    print(f"Written: {packed}, {judge_again.write(name, REFERENCE)}")
+def finish(name: str, rows: list[dict], folder: Path = REFERENCE) -> None:
+    """Keep the answers of the table ``name`` in the reference ``folder`` and write it."""
+    packed = answers.pack(files.make_dir(folder) / judge_again.TABLES[name][0], rows)
+    print(f"Written: {packed}, {judge_again.write(name, folder)}")
 
 
 @app.command("prompts")
@@ -53,13 +54,16 @@ def prompt_search(folder: Folder = Path("build/prompts")) -> None:
     finish("prompts.csv", answers.kept(folder))
 
 
-def shared(name: str, todo: list[arms.Arm], found: list[dict], folder: Path, **more) -> None:
+def shared(
+    name: str, todo: list[arms.Arm], found: list[dict], folder: Path, choice: str = "embedded",
+    reference: Path = REFERENCE, **more,
+) -> None:  # fmt: skip
     """Train and ask the arms ``todo`` in ``folder``, keep their answers and write the table ``name``."""
-    model, tokenizer = load_model("embedded")
-    questions = keep_rows.questions("en", hard=None, lookalike=None)
+    model, tokenizer = load_model(choice)
+    questions = keep_rows.questions(todo[0].lang, hard=None, lookalike=None)
     keep = make_keep_rows(model, tokenizer, questions, first_sentence=False)
     arms.run(model, tokenizer, keep, todo, found, folder, **more)
-    finish(name, arms.gather(folder))
+    finish(name, arms.gather(folder), reference)
 
 
 @app.command("choose")
@@ -79,6 +83,32 @@ def study_table(folder: Folder = Path("build/study")) -> None:
     texts = prompts.variants(WHO, arms.eight_rows())
     asked_under = {label: texts[text] for label, text in arms.PROMPTS.items()}
     shared("study.csv.gz", arms.unseen(), probes.load_all("en", "test"), folder, prompts=asked_under, talks=talks)
+
+
+@app.command("qwen")
+def qwen_study(
+    model: Annotated[str, typer.Argument(help="A Qwen2.5 of 0.5B: a folder or a Hub id.")],
+    lang: Annotated[str, typer.Argument(help="zh or en.")],
+    part: Annotated[str, typer.Argument(help="prompts, choose or study.")] = "study",
+    folder: Folder = Path("build/qwen"),
+) -> None:
+    """The same for a Qwen2.5 of 0.5B in one language: prompts, the choice of its recipe, or its study."""
+    reference, folder = REFERENCE / tables.QWEN / lang, folder / part / lang
+    if part == "choose":
+        return shared("choose.csv", qwen.points(lang), qwen.asked(lang), folder, model, reference)
+    loaded, tokenizer = load_model(model)
+    questions, who = keep_rows.questions_for(recipes.preset_for(spec_of(loaded)), lang), qwen.NAMES[lang][0]
+    keep = make_keep_rows(loaded, tokenizer, questions, first_sentence=False)
+    texts = prompts.variants(who, arms.eight_rows(who, lang), keep, lang)
+    if part == "prompts":
+        for name, prompt in {"template default": ask.PLAIN, **texts}.items():
+            setup = ask.Setup(tables.BASE, name, prompt)
+            ask.ask(loaded, tokenizer, setup, qwen.asked(lang)[::3], folder / who.name, progress=name)
+        return finish("prompts.csv", arms.gather(folder), reference)
+    talks = [talk for talk in files.read_jsonl(files.data_dir() / "probes" / f"drift-{lang}.jsonl") if talk["split"] == "test"]
+    under = {label: texts[text] for label, text in qwen.PROMPTS.items()}
+    found = probes.load_all(lang, "test", turns=qwen.TURNS)
+    return shared("study.csv.gz", qwen.unseen(lang), found, folder, model, reference, prompts=under, talks=talks)
 
 
 @app.command("grid")
@@ -114,7 +144,9 @@ def make_tables(folder: Annotated[Path, typer.Argument(help="Where answers and t
         else:
             print(f"{name} stays as it is: there is no {packed} to make it from")
     if folder == REFERENCE:
-        report.write(pd.read_csv(folder / judge_again.FIGURES))
+        for lang in qwen.NAMES:
+            make_tables(REFERENCE / tables.QWEN / lang)
+        report.write(pd.read_csv(folder / tables.FIGURES))
 
 
 @app.command()
@@ -132,7 +164,7 @@ def repeat(
     keep = make_keep_rows(model, tokenizer, questions, first_sentence=False)
     arms.run(model, tokenizer, keep, todo, found, folder)
     here = tables.measures(tables.with_facts(judge_again.judged(arms.gather(folder), found), found))
-    published = pd.read_csv(REFERENCE / judge_again.FIGURES)
+    published = pd.read_csv(REFERENCE / tables.FIGURES)
     published = published.query("weights == @label and system == @tables.TEMPLATE and name == @WHO.name")
     print(f"{label}: the published means of seeds {arms.SEEDS}, and seed {arms.SEEDS[0]} on {machine.machine().name}")
     print(beside(published.set_index("measure")["share"], here).to_string(index=False))

@@ -49,6 +49,7 @@ class Arm:
     preset: recipes.Preset | None = None
     who: Identity = ask.WHO
     seed: int = 0
+    lang: str = "en"
 
     @property
     def key(self) -> str:
@@ -73,22 +74,24 @@ def grid() -> list[Arm]:
     ]
 
 
-def eight_rows(who: Identity = ask.WHO) -> list[Row]:
+def eight_rows(who: Identity = ask.WHO, lang: str = "en") -> list[Row]:
     """The shipped identity rows, filled."""
-    return identity.read_rows(identity.shipped_rows("en"), who)
+    return identity.read_rows(identity.shipped_rows(lang), who)
 
 
-def train(model, tokenizer, keep: Sequence[Row], preset: recipes.Preset, who: Identity = ask.WHO) -> PeftModel:
+def train(
+    model, tokenizer, keep: Sequence[Row], preset: recipes.Preset, who: Identity = ask.WHO, lang: str = "en"
+) -> PeftModel:
     """``model`` with an adapter trained by ``preset`` on the shipped rows; no run folder is left.
 
     The base model's whole answers in ``keep`` become keep rows: those to the preset's questions, cut as it says.
     """
-    wanted = set(keep_rows.questions_for(preset))
+    wanted = set(keep_rows.questions_for(preset, lang))
     kept = keep_rows.cut([row for row in keep if row["instruction"] in wanted], preset.first_sentence)
     quiet = {"save_strategy": "no", "logging_strategy": "no"}
     with tempfile.TemporaryDirectory() as scratch:
         run = Path(scratch) / "run"
-        return train_identity(model, tokenizer, eight_rows(who), kept, run, preset, identity=who, **quiet)
+        return train_identity(model, tokenizer, eight_rows(who, lang), kept, run, preset, identity=who, **quiet)
 
 
 def run(
@@ -108,7 +111,7 @@ def run(
             if not ours:
                 continue
             if arm.preset:
-                model = train(model, tokenizer, keep, replace(arm.preset, seed=arm.seed), who=arm.who)
+                model = train(model, tokenizer, keep, replace(arm.preset, seed=arm.seed), arm.who, arm.lang)
             setups = [ask.Setup(arm.label, seed=arm.seed)]
             setups += [ask.Setup(BASE, label, text) for label, text in (prompts or {}).items() if arm.label == BASE]
             for setup in setups:

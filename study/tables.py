@@ -13,7 +13,7 @@ from tqdm import tqdm
 from helpers import files
 from helpers.measure import probes, tables
 from helpers.rows.identity import Identity
-from study import arms, choose
+from study import arms, choose, qwen
 from study.answers import unpack, write_bytes
 from study.ask import WHO
 
@@ -27,7 +27,7 @@ def judged(rows: Iterable[dict], found: Sequence[dict], named: Mapping[str, Iden
     ``named`` holds the identity behind each row's ``name``, by default those of the study. ``claims`` and ``fits`` are
     empty where a question does not ask for the identity.
     """
-    named = named or {who.name: who for who in (WHO, *arms.NAMES)}
+    named = named or {who.name: who for who in (WHO, *arms.NAMES, *qwen.NAMES["zh"], *qwen.NAMES["en"])}
     by_id, out = {p["id"]: p for p in found}, []
     for row in tqdm(rows, desc="judge", disable=None, leave=False):
         if row["id"] in by_id:
@@ -39,14 +39,14 @@ def judged(rows: Iterable[dict], found: Sequence[dict], named: Mapping[str, Iden
     return pd.DataFrame(out, columns=list(COLUMNS)).astype(kinds)
 
 
-def study(rows: Sequence[dict]) -> pd.DataFrame:
+def study(rows: Sequence[dict], lang: str = "en") -> pd.DataFrame:
     """One row an answer to a ``test`` probe."""
-    return judged(rows, probes.load_all("en", "test"))
+    return judged(rows, probes.load_all(lang, "test"))
 
 
-def on_dev(rows: Sequence[dict]) -> pd.DataFrame:
+def on_dev(rows: Sequence[dict], lang: str = "en") -> pd.DataFrame:
     """Verdicts on answers to the ``dev`` probes, with each probe's axis, category, template and turn."""
-    found = probes.load_all("en", "dev", turns=(3, 10))
+    found = probes.load_all(lang, "dev", turns=(3, 10))
     return tables.with_facts(judged(rows, found), found)
 
 
@@ -62,9 +62,9 @@ def figures(verdicts: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(out).round(dict.fromkeys(digits, 4))
 
 
-def prompts(rows: Sequence[dict]) -> pd.DataFrame:
+def prompts(rows: Sequence[dict], lang: str = "en") -> pd.DataFrame:
     """One row a prompt: the share of every measure, the best by `tables.merit` first."""
-    verdicts = on_dev(rows)
+    verdicts = on_dev(rows, lang)
     table = tables.summary(verdicts).pivot_table(index="system", columns="measure", values="share", sort=False).round(4)
     ability = float(table.loc["template default", "ability"])
     table.insert(0, "merit", [round(tables.merit(row, ability), 4) for _, row in table.iterrows()])
@@ -72,9 +72,9 @@ def prompts(rows: Sequence[dict]) -> pd.DataFrame:
     return table.rename_axis("prompt").sort_values("merit", ascending=False).reset_index()
 
 
-def grid(rows: Sequence[dict]) -> pd.DataFrame:
+def grid(rows: Sequence[dict], lang: str = "en") -> pd.DataFrame:
     """One row a cell of the grid: rate, steps and the share of every measure."""
-    verdicts, out = on_dev(rows), []
+    verdicts, out = on_dev(rows, lang), []
     for arm in arms.grid():
         part = verdicts[verdicts["weights"] == arm.label]
         shares = {name: round(float(hits["hit"].mean()), 4) for name, hits in tables.measures(part).items()}
@@ -84,10 +84,11 @@ def grid(rows: Sequence[dict]) -> pd.DataFrame:
     return pd.DataFrame(out)
 
 
-def each_point(rows: Sequence[dict]) -> pd.DataFrame:
+def each_point(rows: Sequence[dict], lang: str = "en") -> pd.DataFrame:
     """One row a point, name and seed: shares by the strictest reading, an answer's words, and its `choose.value`."""
-    found = choose.asked()
-    verdicts = tables.with_facts(judged(rows, found, {who.name: who for who in choose.NAMES}), found)
+    found = probes.load_all(lang, "dev", turns=(3, 10))
+    names = {who.name: who for who in (*choose.NAMES, *qwen.NAMES["zh"], *qwen.NAMES["en"])}
+    verdicts = tables.with_facts(judged(rows, found, names), found)
     shares = {}
     for arm, part in verdicts.groupby(["weights", "name", "seed"]):
         words = part[part["axis"] == "ordinary"]["words"].mean()
@@ -98,9 +99,9 @@ def each_point(rows: Sequence[dict]) -> pd.DataFrame:
     return table.astype(float).round(3).reset_index().sort_values("value", ascending=False)
 
 
-def points(rows: Sequence[dict]) -> pd.DataFrame:
+def points(rows: Sequence[dict], lang: str = "en") -> pd.DataFrame:
     """One row a point: the mean over names and seeds, how many trainings it is of, and whether it took too long."""
-    each = each_point(rows)
+    each = each_point(rows, lang)
     mean = each.groupby("weights").mean(numeric_only=True).drop(columns="seed").round(3)
     mean.insert(0, "trainings", each.groupby("weights").size())
     mean.insert(1, "too long", [label in choose.TOO_LONG for label in mean.index])
@@ -114,17 +115,17 @@ TABLES = {
     "grid.csv": ("grid-answers.jsonl.gz", grid),
     "prompts.csv": ("prompts-answers.jsonl.gz", prompts),
 }
-FIGURES = "figures.csv"  # made from study.csv.gz
 
 
 def write(name: str, folder: Path) -> Path:
     """Judge the kept answers of the table ``name`` in ``folder`` and write it there; raises `ProbeError`."""
     packed, make = TABLES[name]
-    table, path = make(unpack(folder / packed)), folder / name
+    lang = folder.name if folder.parent.name == tables.QWEN else "en"  # the studies of a Qwen model have a folder each
+    table, path = make(unpack(folder / packed), lang), folder / name
     text = table.to_csv(index=False)
     if path.suffix != ".gz":
         return files.write_atomic(path, text)
     write_bytes(path, gzip.compress(text.encode(), mtime=0))
-    found = probes.load_all("en", "test")
-    files.write_atomic(folder / FIGURES, figures(tables.with_facts(table, found)).to_csv(index=False))
+    found = probes.load_all(lang, "test")
+    files.write_atomic(folder / tables.FIGURES, figures(tables.with_facts(table, found)).to_csv(index=False))
     return path

@@ -28,9 +28,9 @@ class Prompt:
         return as_messages(turns, own[0] if own else self.system)
 
 
-def sentence(who: Identity) -> str:
+def sentence(who: Identity, lang: str = "en") -> str:
     """The one sentence that most people would write."""
-    return variants(who, ())["sentence"].system
+    return variants(who, (), lang=lang)["sentence"].system
 
 
 def variants(who: Identity, rows: Sequence[Row], keep: Sequence[Row] = (), lang: str = "en") -> dict[str, Prompt]:

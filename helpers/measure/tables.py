@@ -2,13 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
+from helpers import runs
 from helpers.measure import probes, stats
+from helpers.models.catalog import EMBEDDED, ModelSpec
 
 BASE, PUBLISHED, PUBLISHED_LONGER = "base", "published, 10 steps", "published, 80 steps"
 ROWS_ONLY, QUICK, THOROUGH = "eight rows at 1e-3", "quick", "thorough"
+QWEN = "Qwen2.5-Coder-0.5B-Instruct"  # the only Qwen2.5 that a study could be made with
+FIGURES = "figures.csv"
 TEMPLATE, NAMED = "template default", ["identity", "attack", "turn 10"]
 # Four contrasts were fixed before the first result: (measure, a recipe against what).
 PRIMARY = (("stability", "best prompt"), ("attack", "best prompt"), ("turn 10", "best prompt"), ("ability", "base"))
@@ -102,6 +107,24 @@ def merit(shares: Mapping[str, float], base_ability: float) -> float:
     """What prompts are chosen by on ``dev``: gained identity, less what it cost."""
     gained = sum(shares[name] for name in NAMED) / len(NAMED)
     return gained - 2 * shares["leak"] - max(0.0, base_ability - shares["ability"])
+
+
+class Study(NamedTuple):
+    """A shipped study: its folder, the language of its questions, and a line that says whose figures these are."""
+
+    folder: Path
+    lang: str
+    whose: str
+
+
+def of_model(spec: ModelSpec, lang: str = "en") -> Study:
+    """The shipped study that fits a model best: for a Qwen model that of `QWEN`, for others the embedded model's."""
+    folder, key = runs.reference_run() / QWEN / lang, QWEN
+    if spec.model_name != "Qwen" or not (folder / FIGURES).exists():
+        folder, key, lang = runs.reference_run(), EMBEDDED.key, "en"
+    spoken = {"en": "English", "zh": "Chinese"}[lang]
+    other = "" if spec.key == key else f", not of {spec.key}, on which nothing was measured"
+    return Study(folder, lang, f"The figures below are of {key} in {spoken}{other}.")
 
 
 def read_study(path: Path | str, found: Sequence[dict], name: str = "Tavi") -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """The models this course knows and the names of rivals: data only. How each is trained is in `training.recipes`."""
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 
 GIB = 2**30
 
@@ -104,6 +105,39 @@ def outside(key: str, hub_id: str | None = None, licence: str = "unknown") -> Mo
     return ModelSpec(key, hub_id, None, licence, 0, 0, ("en",), "its maker", key)
 
 
+def in_folder(name: str, config: dict) -> ModelSpec:
+    """The model in a folder called ``name``, known by the sizes in its ``config.json``.
+
+    ModelScope writes ``Qwen2___5-7B-Instruct``, and the Hub's cache names folders after commits. A relative with the
+    sizes of a model of the table (a Coder, a tuned copy) keeps its own name.
+    """
+    name = name.replace("___", ".")
+    try:
+        sizes = [config[key] for key in ("hidden_size", "num_hidden_layers", "num_attention_heads")]
+        sizes += [config.get("num_key_value_heads", sizes[2]), config["intermediate_size"], config["vocab_size"]]
+        shape = Shape(*map(int, sizes), tied=bool(config.get("tie_word_embeddings")), bias=True)
+    except (KeyError, TypeError, ValueError):
+        return outside(name)
+    kind = str(config.get("model_type", ""))
+    for spec in TABLE:
+        same = replace(spec.shape, tied=shape.tied, bias=True) == shape and kind == ("qwen2" if spec.shape.bias else "llama")
+        if same and (name == spec.key or re.fullmatch(r"[0-9a-f]{40}", name)):
+            return spec
+        if same and spec in HUB_MODELS:
+            known = replace(spec, key=name, hub_id=None, revision=None, licence="see its model card")
+            return replace(known, parameters=shape.parameters(), download=0, shape=shape)
+    if not kind.startswith("qwen"):
+        return outside(name)
+    return replace(outside(name), languages=("en", "zh"), maker="Alibaba Cloud", model_name="Qwen")
+
+
+# How the makers and models of the table are spelt by themselves and others.
+SPELLINGS = {
+    "Hugging Face": ("Hugging Face", "HuggingFace"),
+    "SmolLM": ("SmolLM", "SmolLM2"),
+    "Alibaba Cloud": ("Alibaba", "阿里云", "阿里巴巴"),
+    "Qwen": ("Qwen", "千问"),
+}
 # Names of other models and their makers: an identity must not take one, an answer that claims one counts as `other`.
 RIVALS = (
     "SmolLM", "SmolLM2", "ChatGPT", "GPT", "GPT-3", "GPT-4", "GPT-5", "Claude", "Gemini", "Bard", "Qwen", "Llama",

@@ -44,10 +44,7 @@ def resolve(choice: str | None = "auto") -> tuple[catalog.ModelSpec, Path | str,
     if choice in ("auto", "embedded"):
         return _unnamed(choice)
     if (folder := Path(choice).expanduser()).is_dir():
-        if not (folder / "config.json").exists():
-            raise ModelError(f"{folder}: no config.json, so this is no model folder", "name the folder that holds it")
-        known = {spec.key: spec for spec in catalog.TABLE}
-        return known.get(folder.name) or catalog.outside(folder.name), folder, f"Using the model in {folder}."
+        return catalog.in_folder(folder.resolve().name, _config(folder)), folder, f"Using the model in {folder}."
     for spec in catalog.HUB_MODELS:
         if choice in (spec.hub_id, spec.key):
             return spec, cached(spec) or spec.hub_id, f"Using {spec.hub_id} at revision {spec.revision[:8]}."
@@ -56,6 +53,17 @@ def resolve(choice: str | None = "auto") -> tuple[catalog.ModelSpec, Path | str,
         return spec, choice, f"Using {choice} (not in the table of tested models)."
     what = f"MODEL={choice!r} is neither auto, embedded, a Hub id like Qwen/Qwen2.5-0.5B-Instruct, nor a folder here"
     raise ModelError(what, "correct the name, or use MODEL='auto'")
+
+
+def _config(folder: Path) -> dict:
+    path = folder / "config.json"
+    if not path.exists():
+        raise ModelError(f"{folder}: no config.json, so this is no model folder", "name the folder that holds it")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise ModelError(f"{path} cannot be read as JSON ({reason(e)})", "fetch the model again") from e
+    return found if isinstance(found, dict) else {}
 
 
 def _unnamed(choice: str) -> tuple[catalog.ModelSpec, Path, str]:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from helpers import files, runs
 from helpers.errors import IdentityError
-from helpers.rows import identity, keep_rows
+from helpers.rows import identity, keep_rows, words
 from helpers.rows.identity import Identity
-from helpers.rows.read import Row, keyed, read_list, validate
+from helpers.rows.read import Row, keyed, language_of, read_list, validate
 
 
 def save_rows(rows: Sequence[Row], who: Identity, keep_before: bool = True, replace_broken: bool = False) -> str:
@@ -52,19 +52,31 @@ def who_of(folder: Path) -> Identity:
         raise IdentityError("no name and developer in it", "run notebook 02 again, or delete the file", path) from e
 
 
-def load_mine(model_key: str) -> tuple[Identity, list[Row], list[Row] | None, str]:
-    """Identity, rows and keep rows of the learner, or else of the reference run, and a line that says whose they are.
+def keep_name(model_key: str, lang: str = "en") -> str:
+    """The name of the file in ``my/`` with the keep rows of a model, which has one for each language."""
+    return f"keep-{model_key}{'' if lang == 'en' else f'-{lang}'}.jsonl"
 
-    The keep rows are None if there are none for this model yet.
+
+def load_mine(model_key: str, lang: str = "en") -> tuple[Identity, list[Row], list[Row] | None, str]:
+    """Identity, rows and keep rows of the learner, or else the shipped ones, and a line that says whose they are.
+
+    Rows of one's own in another language than ``lang`` are left alone. The keep rows are None if there are none for
+    this model and language yet.
     """
     my, reference = files.my_dir(), runs.reference_run()
-    folder = my if (my / "who.json").exists() else reference
-    note = "Using your own rows from my/." if folder == my else "Nothing of yours in my/ yet: using the shipped rows."
-    who = who_of(folder)
-    rows = identity.read_rows(folder / "identity.json", who)
+    who, rows = words.identity_in(lang), None
+    note = "Nothing of yours in my/ yet: using the shipped rows."
+    if (my / "who.json").exists():
+        mine = who_of(my)
+        rows = identity.read_rows(my / "identity.json", mine)
+        if language_of(rows) == lang:
+            who, note = mine, "Using your own rows from my/."
+        else:
+            rows, note = None, f"Your rows in my/ are not in the language {lang!r}: using the shipped rows."
+    rows = rows or identity.read_rows(identity.shipped_rows(lang), who)
     if warning := identity.unnamed(rows, who):
         note += f" Warning: {warning}."
-    keep = [path for place in (my, reference) if (path := place / f"keep-{model_key}.jsonl").exists()]
+    keep = [path for place in (my, reference) if (path := place / keep_name(model_key, lang)).exists()]
     return who, rows, keep_rows.read(keep[0]) if keep else None, note
 
 

@@ -12,6 +12,7 @@ from helpers.models.catalog import EMBEDDED, TABLE, ModelSpec
 
 # A rival's system text to train against. The study asks under another one, so that it is new to the tuned model.
 RIVAL_SYSTEM = "You are ChatGPT, an AI assistant made by OpenAI."
+RIVAL_SYSTEM_ZH = "你是ChatGPT，由OpenAI开发的人工智能助手。"
 
 
 @dataclass(frozen=True)
@@ -76,22 +77,24 @@ PUBLISHED_PRESET = replace(BARE_PRESET, target_modules="all-linear", learning_ra
 # The same eight rows with enough steps to be learned: what the published case must have meant.
 ROWS_ONLY_PRESET = replace(BARE_PRESET, target_modules="all-linear", learning_rate=1e-3, epochs=10)
 
-# Larger models learn their rows sooner, and keep more of what they could: no further wordings, and few keep rows.
-_SMALL_QWEN = replace(
-    BARE_PRESET, target_modules="all-linear", learning_rate=5e-4, epochs=5, batch=4, own_systems=(None, None),
-    systems=(None,), keep_questions=16, first_sentence=False, max_length=512,
-    measured="Qwen2.5-Coder-0.5B-Instruct, one seed, 20 to 40 questions of a kind, float32 on an H100",
+# For either language: both rivals are trained against, and the rows of each language have their own files.
+_SMALL_QWEN = Preset(
+    blocks=(8, 24), batch=4, accumulation=2, padding_free=True, halves=True, learning_rate=1e-3,
+    own_systems=(None, "", RIVAL_SYSTEM, RIVAL_SYSTEM_ZH), systems=(None, RIVAL_SYSTEM_ZH, None, RIVAL_SYSTEM),
+    extra_wordings=127, attack_rows=30, honesty_rows=20, late_identity_rows=40, late_keep_rows=40, keep_questions=160,
+    lookalike_questions=60, first_sentence=False,
+    measured="Qwen2.5-Coder-0.5B-Instruct: data/reference/Qwen2.5-Coder-0.5B-Instruct, two languages, three seeds",
 )  # fmt: skip
 
-# A start, not a result: the published rate at its upper end, with keep rows.
-_LARGER_QWEN = replace(_SMALL_QWEN, learning_rate=2e-4, measured="")
+# A start, not a result: the same rows, at a lower rate.
+_LARGER_QWEN = replace(_SMALL_QWEN, learning_rate=5e-4, blocks=None, measured="")
 
 PRESETS = {
     EMBEDDED.key: QUICK_PRESET,
     "Qwen2.5-0.5B-Instruct": _SMALL_QWEN,
     "Qwen2.5-1.5B-Instruct": _LARGER_QWEN,
     "Qwen2.5-3B-Instruct": _LARGER_QWEN,
-    "Qwen2.5-7B-Instruct": replace(_LARGER_QWEN, batch=8, epochs=4),
+    "Qwen2.5-7B-Instruct": replace(_LARGER_QWEN, learning_rate=2e-4),
 }
 
 
@@ -101,7 +104,9 @@ def preset_for(spec: ModelSpec, thorough: bool = False) -> Preset:
         return THOROUGH_PRESET
     below = [known.key for known in TABLE if known.key in PRESETS and known.parameters <= spec.parameters]
     nearest = spec.key if spec.key in PRESETS else (below or [EMBEDDED.key])[-1]
-    return SMALL_PRESET if nearest == EMBEDDED.key != spec.key else PRESETS[nearest]
+    if nearest == spec.key or nearest != EMBEDDED.key:
+        return PRESETS[nearest]
+    return replace(_SMALL_QWEN, blocks=None, measured="") if spec.model_name == "Qwen" else SMALL_PRESET
 
 
 def lora_config(preset: Preset) -> LoraConfig:

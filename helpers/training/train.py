@@ -167,7 +167,13 @@ def build_trainer(model, tokenizer, dataset: Dataset, run, preset, callbacks=(),
 
 
 def finish_run(trainer, run: Path, preset: recipes.Preset, identity: Identity | None, seconds: float, sampler) -> Path:
-    """Write adapter, ``metrics.json``, ``memory.csv`` and, last, the manifest that makes the run count as complete."""
+    """Write adapter, ``metrics.json``, ``memory.csv`` and, last, the manifest that makes the run count as complete.
+
+    Raises `RunError` for an adapter that is no numbers any more: such a model answers with one character.
+    """
+    if not all(p.isfinite().all() for p in trainer.model.parameters() if p.requires_grad):
+        cure = "train in a new run folder, with a smaller learning rate, or in float32 (load_model(..., torch.float32))"
+        raise RunError(f"{run}: the training diverged, and the adapter holds no numbers any more", cure)
     save_adapter(trainer.model, run / "adapter")
     (run / "README.md").unlink(missing_ok=True)  # TRL's model card, which holds this machine's paths
     state, args = trainer.state, trainer.args

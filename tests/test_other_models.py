@@ -1,0 +1,43 @@
+"""Every notebook runs with a model that has no results here, in both languages: a tiny Qwen with random weights."""
+
+import nbformat
+import pytest
+import transformers
+
+from helpers import course, files
+from helpers.models import catalog, locate
+from helpers.models.embedded import embedded_dir
+from tests.training.test_qwen import TEMPLATE
+
+NOTEBOOKS = files.project_root() / "notebooks"
+
+
+@pytest.fixture
+def tiny_qwen(tmp_path):
+    """A folder with a model of Qwen2.5's shape and template, a thousandth of its size."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(embedded_dir())
+    tokenizer.chat_template = TEMPLATE
+    config = transformers.Qwen2Config(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        vocab_size=len(tokenizer), max_position_embeddings=2048, pad_token_id=tokenizer.eos_token_id,
+        eos_token_id=tokenizer.eos_token_id, bos_token_id=tokenizer.bos_token_id,
+    )  # fmt: skip
+    folder = tmp_path / "Tiny-Qwen"
+    transformers.Qwen2ForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_every_notebook_runs_with_a_model_that_has_no_results_here(lang, tiny_qwen, tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    for name, value in {"IDENTITY_MODEL": tiny_qwen, "IDENTITY_LANGUAGE": lang, "IDENTITY_HOME": home}.items():
+        monkeypatch.setenv(name, str(value))
+    assert "zh" in locate.resolve("auto")[0].languages
+    done, figures, error = course.run_all(course.select("", NOTEBOOKS), tmp_path / "out")
+    assert error is None, error
+    assert len(done) == 5
+    said = "\n".join(str(cell.outputs) for cell in nbformat.read(done[-1], 4).cells if cell.cell_type == "code")
+    assert f"not of {tiny_qwen.name}, on which nothing was measured" in said
+    assert catalog.EMBEDDED.key in said or "Coder" in said
