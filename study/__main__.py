@@ -36,8 +36,9 @@ app.command()(reference.full)
 app.command(hidden=True)(reference.one)
 
 
-def finish(name: str, rows: list[dict], folder: Path = REFERENCE) -> None:
-    """Keep the answers of the table ``name`` in the reference ``folder`` and write it."""
+def finish(name: str, rows: list[dict], folder: Path | None = None) -> None:
+    """Keep the answers of the table ``name`` in the reference folder, or in ``folder``, and write it."""
+    folder = folder or REFERENCE
     packed = answers.pack(files.make_dir(folder) / judge_again.TABLES[name][0], rows)
     print(f"Written: {packed}, {judge_again.write(name, folder)}")
 
@@ -56,7 +57,7 @@ def prompt_search(folder: Folder = Path("build/prompts")) -> None:
 
 def shared(
     name: str, todo: list[arms.Arm], found: list[dict], folder: Path, choice: str = "embedded",
-    reference: Path = REFERENCE, **more,
+    reference: Path | None = None, **more,
 ) -> None:  # fmt: skip
     """Train and ask the arms ``todo`` in ``folder``, keep their answers and write the table ``name``."""
     model, tokenizer = load_model(choice)

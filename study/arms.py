@@ -111,7 +111,7 @@ def run(
             if not ours:
                 continue
             if arm.preset:
-                model = train(model, tokenizer, keep, replace(arm.preset, seed=arm.seed), arm.who, arm.lang)
+                model = train(model, tokenizer, keep, replace(arm.preset, seed=arm.seed), who=arm.who, lang=arm.lang)
             setups = [ask.Setup(arm.label, seed=arm.seed)]
             setups += [ask.Setup(BASE, label, text) for label, text in (prompts or {}).items() if arm.label == BASE]
             for setup in setups:

@@ -23,12 +23,8 @@ _HALVES = replace(
     _ROWS, halves=True, accumulation=2, late_identity_rows=40, late_keep_rows=40, keep_questions=120,
     lookalike_questions=60,
 )  # fmt: skip
-SIXTEEN = replace(  # what the presets were before
-    recipes.BARE_PRESET, target_modules="all-linear", learning_rate=5e-4, epochs=5, batch=4, own_systems=(None, None),
-    systems=(None,), keep_questions=16, first_sentence=False, max_length=512,
-)  # fmt: skip
 POINTS: Mapping[str, recipes.Preset] = {
-    "sixteen keep rows": SIXTEEN,
+    "sixteen keep rows": replace(recipes.SIXTEEN_PRESET, learning_rate=5e-4, epochs=5, batch=4),
     "rows, 2e-4": replace(_ROWS, learning_rate=2e-4),
     "rows, 5e-4": _ROWS,
     "rows, 1e-3": replace(_ROWS, learning_rate=1e-3),

@@ -62,7 +62,7 @@ def _config(folder: Path) -> dict:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as e:
-        raise ModelError(f"{path} cannot be read as JSON ({reason(e)})", "fetch the model again") from e
+        raise ModelError(f"{folder} could not be loaded (config.json: {reason(e)})", "check the folder") from e
     return found if isinstance(found, dict) else {}
 
 

@@ -28,7 +28,7 @@ def test_the_grid_trains_as_many_steps_as_its_labels_say():
 def trained(monkeypatch):
     """The names that models are trained for, without training."""
     names = []
-    monkeypatch.setattr(arms, "train", lambda model, *args, who: names.append(who.name) or model)
+    monkeypatch.setattr(arms, "train", lambda model, *args, who, lang: names.append(who.name) or model)
     monkeypatch.setattr(arms, "take_off", lambda model: model)
     return names
 

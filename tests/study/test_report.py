@@ -6,7 +6,7 @@ import pytest
 from helpers import files
 from study import report
 from study.reference import REFERENCE
-from study.tables import FIGURES
+from helpers.measure.tables import FIGURES
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def test_the_page_shows_the_presets_as_they_are():
         spec = next(s for s in catalog.TABLE if s.key == key)
         count = estimate.adapter_weights(spec.shape, estimate.load_of(preset))
         assert trained == f"{count:,} ({count / spec.parameters:.2%})"
-        assert preset.keep_questions > 0 and preset.accumulation == 1
+        assert preset.keep_questions > 0
 
 
 @pytest.mark.parametrize(
@@ -43,8 +43,8 @@ def test_the_page_shows_the_presets_as_they_are():
 def test_a_model_outside_the_table_is_trained_as_the_nearest_smaller_one(parameters, like):
     other = catalog.ModelSpec("other", "maker/other", None, "unknown", parameters, 0, ("en",), "its maker", "other")
     expected = recipes.SMALL_PRESET if like == catalog.EMBEDDED.key else recipes.PRESETS[like]
-    assert recipes.preset_for(other) is recipes.preset_for(other, thorough=True) is expected
-    assert expected.blocks is None, "its blocks may be fewer than the embedded model's"
+    expected = replace(expected, blocks=None, measured="")  # it may have fewer blocks, and nothing was measured on it
+    assert recipes.preset_for(other) == recipes.preset_for(other, thorough=True) == expected
 
 
 def test_the_thorough_preset_is_the_embedded_models_alone():
@@ -54,12 +54,12 @@ def test_the_thorough_preset_is_the_embedded_models_alone():
     assert recipes.preset_for(again) is recipes.QUICK_PRESET
 
 
-def test_a_larger_models_preset_is_the_rows_twice_and_sixteen_whole_keep_rows():
-    preset = recipes.PRESETS["Qwen2.5-0.5B-Instruct"]
+def test_the_largest_models_preset_is_the_rows_twice_and_sixteen_whole_keep_rows():
+    preset = recipes.PRESETS["Qwen2.5-7B-Instruct"]
     rows = identity.read_rows(identity.shipped_rows("en"), TAVI)
     assert identity.further_rows(rows, TAVI, preset) == []
     keep = [{"instruction": q, "input": "", "output": "Yes. It is so."} for q in keep_rows.questions("en", 16)]
     data = trainset.to_dataset(rows, keep, preset)
     assert len(data) == 2 * 8 + 16 and not any(turn["role"] == "system" for row in data for turn in row["prompt"])
-    assert trainset.plan(len(rows), len(keep), preset).steps == 40
+    assert trainset.plan(len(rows), len(keep), preset).steps == 16
     assert keep_rows.cut(keep, preset.first_sentence) == keep
