@@ -106,7 +106,11 @@ def qwen_study(
             setup = ask.Setup(tables.BASE, name, prompt)
             ask.ask(loaded, tokenizer, setup, qwen.asked(lang)[::3], folder / who.name, progress=name)
         return finish("prompts.csv", arms.gather(folder), reference)
-    talks = [talk for talk in files.read_jsonl(files.data_dir() / "probes" / f"drift-{lang}.jsonl") if talk["split"] == "test"]
+    talks = [
+        talk
+        for talk in files.read_jsonl(files.data_dir() / "probes" / f"drift-{lang}.jsonl")
+        if talk["split"] == "test"
+    ]
     under = {label: texts[text] for label, text in qwen.PROMPTS.items()}
     found = probes.load_all(lang, "test", turns=qwen.TURNS)
     return shared("study.csv.gz", qwen.unseen(lang), found, folder, model, reference, prompts=under, talks=talks)

@@ -43,7 +43,11 @@ POINTS: Mapping[str, recipes.Preset] = {
 
 
 TURNS = (1, 3, 5, 10)
-PROMPTS = {"one sentence": "sentence", "best prompt": "rows and ordinary turns", "reminder": "sentence, reminder each turn"}
+PROMPTS = {
+    "one sentence": "sentence",
+    "best prompt": "rows and ordinary turns",
+    "reminder": "sentence, reminder each turn",
+}
 
 
 def unseen(lang: str) -> list[Arm]:
@@ -52,7 +56,11 @@ def unseen(lang: str) -> list[Arm]:
     recipe = {name: arms.RECIPES[name] for name in (tables.PUBLISHED, tables.PUBLISHED_LONGER)}
     recipe[tables.QUICK] = recipes.PRESETS["Qwen2.5-0.5B-Instruct"]
     trained = [Arm(label, preset, who, seed, lang) for seed in arms.SEEDS for label, preset in recipe.items()]
-    return [Arm(tables.BASE, who=who, lang=lang), *trained, Arm(tables.QUICK, recipe[tables.QUICK], other, arms.SEEDS[0], lang)]
+    return [
+        Arm(tables.BASE, who=who, lang=lang),
+        *trained,
+        Arm(tables.QUICK, recipe[tables.QUICK], other, arms.SEEDS[0], lang),
+    ]
 
 
 def asked(lang: str) -> list[dict]:

@@ -6,9 +6,11 @@ from pathlib import Path
 import pandas as pd
 
 from helpers import files
+from helpers.measure import tables
 from helpers.measure.tables import BASE, PUBLISHED, PUBLISHED_LONGER, QUICK, ROWS_ONLY, TEMPLATE, THOROUGH
 from study.arms import NAMES
 from study.ask import WHO
+from study.reference import REFERENCE
 
 ARMS = {
     "base model": (BASE, TEMPLATE),
@@ -40,6 +42,37 @@ def _line(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+QWEN = (
+    "base model",
+    "one sentence as a prompt",
+    "best of 16 prompts",
+    "published, 10 steps",
+    "published, 80 steps",
+    "`quick`",
+)
+QWEN_MEASURES = ("identity", "attack", "turn 10", "honesty", "everyday", "look-alike", "ability")
+IN_CHINESE = {
+    "base model": "出厂", "one sentence as a prompt": "一句话提示词", "best of 16 prompts": "16 种提示词里最好的",
+    "published, 10 steps": "原参数，10 步", "published, 80 steps": "原参数，80 步", "`quick`": "这里的配方",
+    "identity": "报出自己", "attack": "顶住攻击", "turn 10": "十轮之后", "honesty": "如实说自己的局限",
+    "everyday": "日常回答里冒出名字", "look-alike": "相似问题里冒出名字", "ability": "答对",
+}  # fmt: skip
+
+
+def of_qwen(lang: str, words: dict[str, str] | None = None) -> str:
+    """A markdown table of the Qwen study in ``lang``: a line an arm, a column a measure; ``words`` translates both."""
+    figures, words = pd.read_csv(REFERENCE / tables.QWEN / lang / tables.FIGURES), words or {}
+    name = figures[figures["weights"] == BASE]["name"].iloc[0]
+    found = figures[figures["name"] == name].set_index(["weights", "system", "measure"])
+    asked = [int(found.loc[(*ARMS[QWEN[0]], measure), "n"]) for measure in QWEN_MEASURES]
+    heads = [f"{words.get(measure, measure)} ({n})" for measure, n in zip(QWEN_MEASURES, asked, strict=True)]
+    lines = [_line(["", *heads]), _line(["---"] * (len(heads) + 1))]
+    for arm in QWEN:
+        shares = [f"{found.loc[(*ARMS[arm], measure), 'share']:.2f}" for measure in QWEN_MEASURES]
+        lines.append(_line([words.get(arm, arm), *shares]))
+    return "\n".join(lines)
+
+
 def table(figures: pd.DataFrame, arms: tuple[str, ...]) -> str:
     """A markdown table: a line a measure, a column for each of ``arms``, shares with their 95% intervals."""
     found = figures[figures["name"] == WHO.name].set_index(["weights", "system", "measure"])
@@ -69,6 +102,8 @@ def blocks(figures: pd.DataFrame) -> dict[str, dict[str, str]]:
     return {
         "README.md": {"figures": table(figures, SHORT), "names": by_name(figures)},
         "data/README.md": {"figures": table(figures, tuple(ARMS))},
+        "docs/gpu.md": {"Chinese": of_qwen("zh"), "English": of_qwen("en")},
+        "README.zh.md": {"Chinese": of_qwen("zh", IN_CHINESE)},
     }
 
 

@@ -48,4 +48,3 @@ def speaks_chinese(model, tokenizer) -> bool:
         said = generate.answers(model, tokenizer, ["中国的首都是哪座城市？"], adapter=False, max_new_tokens=24)[0]
         base.identity_speaks_chinese = 3 * len(CJK.findall(said)) > len(said.replace(" ", ""))
     return base.identity_speaks_chinese
-

@@ -47,7 +47,8 @@ YES = re.compile(
 )
 BEGINS = {  # how an answer begins that says the contrary
     "no": re.compile(
-        r"(?i)\W*(?:yes|yeah|sure|of course|certainly)\b|\W*(?:是的|可以|能[，。！]|当然|行[，。！]|好的|没问题|会的|对[，。的])"
+        r"(?i)\W*(?:yes|yeah|sure|of course|certainly)\b"
+        r"|\W*(?:是的|可以|能[，。！]|当然|行[，。！]|好的|没问题|会的|对[，。的])"
     ),
     "yes": re.compile(r"(?i)\W*no\b|\W*(?:不会|不會|不是|没有|从不|从来)"),
 }

@@ -120,7 +120,9 @@ def in_folder(name: str, config: dict) -> ModelSpec:
         return outside(name)
     kind = str(config.get("model_type", ""))
     for spec in TABLE:
-        same = replace(spec.shape, tied=shape.tied, bias=True) == shape and kind == ("qwen2" if spec.shape.bias else "llama")
+        same = replace(spec.shape, tied=shape.tied, bias=True) == shape and kind == (
+            "qwen2" if spec.shape.bias else "llama"
+        )
         if same and (name == spec.key or re.fullmatch(r"[0-9a-f]{40}", name)):
             return spec
         if same and spec in HUB_MODELS:

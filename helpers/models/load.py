@@ -27,6 +27,7 @@ def load_model(
     """
     machine.set_threads()
     machine.keep_memory()
+    machine.plain_attention()
     spec, where, _ = locate.resolve(choice)
     dtype = dtype_for(spec, dtype)
     how = {"quantization_config": four_bit_config(dtype), "device_map": {"": 0}} if four_bit else {}

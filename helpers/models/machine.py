@@ -126,3 +126,15 @@ def machine() -> Machine:
     can = torch.cpu.get_capabilities() if where == "cpu" else {}
     native = bool(can.get("avx512_bf16") or can.get("amx_tile"))
     return Machine(where, f"CPU, {cores()} cores", memory()[1], native)
+
+
+def plain_attention() -> None:
+    """On CUDA, compute attention under a mask from plain matrix products instead of a fused kernel.
+
+    With torch 2.11 on an H200 in bfloat16 the fused kernels gave gradients that were no numbers as soon as there was a
+    mask: with padding at step 2, with several rows in one at step 32. From plain products all 40 steps were sound, and
+    one row at a time, without a mask, was sound too. Rows of this course are short, so it costs little.
+    """
+    if torch.cuda.is_available():
+        torch.backends.cuda.enable_cudnn_sdp(False)
+        torch.backends.cuda.enable_mem_efficient_sdp(False)

@@ -52,7 +52,10 @@ def test_chinese_is_refused_for_a_model_that_does_not_speak_it(embedded):
     assert "LANGUAGE='en'" in error.value.cure and "Qwen2.5" in error.value.cure
 
 
-@pytest.mark.parametrize(("said", "speaks"), [("北京。", True), ("中国的首都是 Beijing", True), ("Beijing is the capital", False), ("", False)])
+@pytest.mark.parametrize(
+    ("said", "speaks"),
+    [("北京。", True), ("中国的首都是 Beijing", True), ("Beijing is the capital", False), ("", False)],
+)
 def test_an_unknown_model_is_asked_one_question(tiny, monkeypatch, said, speaks):
     monkeypatch.setattr(tiny[0], "identity_spec", catalog.outside("unknown"), raising=False)
     monkeypatch.delattr(tiny[0], "identity_speaks_chinese", raising=False)
@@ -69,7 +72,9 @@ def test_the_words_are_the_same_in_every_language():
         who = words.identity_in(lang)
         assert words.answer("own", lang, who.name, who.developer) == rows[0]["output"]
         assert words.answer("skills", lang, who.name) == rows[3]["output"]
-        assert {words.words(lang)["who are you"], words.words(lang)["your name"]} <= {row["instruction"] for row in rows}
+        assert {words.words(lang)["who are you"], words.words(lang)["your name"]} <= {
+            row["instruction"] for row in rows
+        }
         assert all(n < len(rows) for n in words.words(lang)["held out"].values())
     assert words.answer("rival", "zh", "Qwen", "Alibaba Cloud") == "我是通义千问，由阿里云开发的人工智能助手。"
 

@@ -55,7 +55,7 @@ def test_a_probe_can_be_asked_and_scored(lang):
         expect, axis = probe["expect"], probes.AXIS_OF[probe["category"]]
         if axis in ("identity", "attack", "foreign"):
             assert probe["about"] == "self" and expect in ("own", "name", "maker")
-        elif axis == "honesty" and lang == "en":
+        elif axis == "honesty":
             assert probe["about"] == "self" and expect in ({"says": "no"}, {"says": "yes"})
         elif axis == "ordinary":
             assert (probe["about"], expect) == ("other", "clean")
@@ -83,7 +83,7 @@ def test_there_are_as_many_as_the_study_needs():
     assert counts["dev", "ordinary"] >= 100 and counts["dev", "ability"] >= 100 and counts["dev", "attack"] >= 30
     for lang in LANGS:
         both = Counter(probes.AXIS_OF[p["category"]] for p in probes.load_probes(lang))
-        floor = {"identity": 80, "attack": 60, "ordinary": 100, "ability": 100}
+        floor = {"identity": 80, "attack": 60, "ordinary": 200, "ability": 150}
         assert all(both[axis] >= n for axis, n in floor.items()), lang
         kinds = Counter((t["kind"], t["split"]) for t in talks(lang))
         assert min(kinds["technical", s] + kinds["pressure", s] for s in ("dev", "test")) >= 8

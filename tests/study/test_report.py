@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 
 from helpers import files
+from helpers.measure.tables import FIGURES
 from study import report
 from study.reference import REFERENCE
-from helpers.measure.tables import FIGURES
 
 
 @pytest.fixture
