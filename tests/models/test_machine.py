@@ -116,3 +116,17 @@ def test_one_gpu_is_seen_unless_the_reader_or_a_launcher_says_otherwise(given, e
         check=True,
     )
     assert done.stdout.strip() == repr(expected)
+
+
+def test_fused_attention_under_a_mask_is_off_on_cuda_alone(monkeypatch):
+    kernels = torch.backends.cuda
+    before = kernels.cudnn_sdp_enabled(), kernels.mem_efficient_sdp_enabled()
+    try:
+        machine.plain_attention()
+        assert (kernels.cudnn_sdp_enabled(), kernels.mem_efficient_sdp_enabled()) == before, "there is no GPU here"
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        machine.plain_attention()
+        assert (kernels.cudnn_sdp_enabled(), kernels.mem_efficient_sdp_enabled()) == (False, False)
+    finally:
+        kernels.enable_cudnn_sdp(before[0])
+        kernels.enable_mem_efficient_sdp(before[1])

@@ -374,3 +374,18 @@ def test_rows_of_the_run_are_those_that_were_trained_on(tiny, tmp_path):
     train_identity(*tiny, ROWS, ROWS[1:2], tmp_path, SHORT, **SAVES)
     assert identity.read_rows(tmp_path / "identity.json") == ROWS
     assert keep_rows.read(tmp_path / "keep.jsonl") == ROWS[1:2]
+
+
+class Diverges(TrainerCallback):
+    """Turns one number of the adapter into none at the end of training."""
+
+    def on_train_end(self, args, state, control, model=None, **kwargs):
+        with torch.no_grad():
+            next(p for p in model.parameters() if p.requires_grad).view(-1)[0] = float("nan")
+
+
+def test_an_adapter_that_holds_no_numbers_is_refused(tiny, tmp_path):
+    with pytest.raises(RunError) as error:
+        train_identity(*tiny, ROWS, [], tmp_path / "run", recipes.BARE_PRESET, callbacks=[Diverges()], **QUIET)
+    tells(error.value, "run", "diverged")
+    assert "rate" in error.value.cure and not (tmp_path / "run" / runs.MANIFEST).exists()
