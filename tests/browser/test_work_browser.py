@@ -246,11 +246,11 @@ def test_the_comparison_of_notebook_04_answers(open_book):
 def test_the_widget_cells_of_notebooks_02_and_03_run_as_they_stand(open_book):
     """Their own cells; of the training only the first steps."""
     books = labs.ROOT / "notebooks"
-    rows = ("MODEL =", "me = identity.Identity", 'rows = identity.read_rows(identity.shipped_rows("en")', "row_editor")
+    rows = ("MODEL =", "me = words.identity_in", "rows = identity.read_rows(identity.shipped_rows(lang)", "row_editor")
     page = open_book("rows.ipynb", labs.cells_of(books / "02_write_identity_data.ipynb", *rows))
     expect(page.locator("textarea").first).to_have_value("Who are you?")
     assert labs.quiet(page.problems) == []
-    training = ("MODEL =", "load_mine(spec", "lora = LoraConfig", "config = SFTConfig", "HELD_OUT = {", "SFTTrainer(")
+    training = ("MODEL =", "load_mine(spec", "lora = LoraConfig", "config = SFTConfig", "HELD_OUT = say", "SFTTrainer(")
     cells = labs.cells_of(books / "03_lora_sft.ipynb", *training)
     view = labs.cells_of(books / "03_lora_sft.ipynb", "training_view()")
     page = open_book("training.ipynb", [*cells, "trainer.args.max_steps = 3", *view])
