@@ -22,7 +22,6 @@ from helpers.measure import probes, prompts, stats, tables
 from helpers.models import machine
 from helpers.models.load import fingerprint, load_model, spec_of
 from helpers.rows import keep_rows
-from helpers.training import recipes
 from helpers.training.train import make_keep_rows
 from study import answers, arms, ask, choose, qwen, reference, report
 from study import tables as judge_again
@@ -55,13 +54,22 @@ def prompt_search(folder: Folder = Path("build/prompts")) -> None:
     finish("prompts.csv", answers.kept(folder))
 
 
+def split_test_talks(lang: str) -> list[dict]:
+    """The conversations of the test split."""
+    found = files.read_jsonl(files.data_dir() / "probes" / f"drift-{lang}.jsonl")
+    return [talk for talk in found if talk["split"] == "test"]
+
+
 def shared(
-    name: str, todo: list[arms.Arm], found: list[dict], folder: Path, choice: str = "embedded",
+    name: str, todo: list[arms.Arm], found: list[dict], folder: Path, loaded: tuple | None = None,
     reference: Path | None = None, **more,
 ) -> None:  # fmt: skip
-    """Train and ask the arms ``todo`` in ``folder``, keep their answers and write the table ``name``."""
-    model, tokenizer = load_model(choice)
-    questions = keep_rows.questions(todo[0].lang, hard=None, lookalike=None)
+    """Train and ask the arms ``todo`` in ``folder``, keep their answers and write the table ``name``.
+
+    ``loaded`` is a model with its tokenizer, by default the embedded one.
+    """
+    model, tokenizer = loaded or load_model("embedded")
+    questions = keep_rows.questions(todo[0].lang, hard=None, lookalike=None, code=None)
     keep = make_keep_rows(model, tokenizer, questions, first_sentence=False)
     arms.run(model, tokenizer, keep, todo, found, folder, **more)
     finish(name, arms.gather(folder), reference)
@@ -79,11 +87,16 @@ def study_table(folder: Folder = Path("build/study")) -> None:
 
     Several processes may be started on one folder: each takes arms that no other has, and the last one writes.
     """
-    talks = files.read_jsonl(files.data_dir() / "probes" / "drift-en.jsonl")
-    talks = [talk for talk in talks if talk["split"] == "test"]
     texts = prompts.variants(WHO, arms.eight_rows())
     asked_under = {label: texts[text] for label, text in arms.PROMPTS.items()}
-    shared("study.csv.gz", arms.unseen(), probes.load_all("en", "test"), folder, prompts=asked_under, talks=talks)
+    shared(
+        "study.csv.gz",
+        arms.unseen(),
+        probes.load_all("en", "test"),
+        folder,
+        prompts=asked_under,
+        talks=test_talks("en"),
+    )
 
 
 @app.command("qwen")
@@ -94,26 +107,22 @@ def qwen_study(
     folder: Folder = Path("build/qwen"),
 ) -> None:
     """The same for a Qwen2.5 of 0.5B in one language: prompts, the choice of its recipe, or its study."""
-    reference, folder = REFERENCE / tables.QWEN / lang, folder / part / lang
+    reference, folder, who = REFERENCE / tables.QWEN / lang, folder / part / lang, qwen.NAMES[lang][0]
+    loaded = load_model(model)
     if part == "choose":
-        return shared("choose.csv", qwen.points(lang), qwen.asked(lang), folder, model, reference)
-    loaded, tokenizer = load_model(model)
-    questions, who = keep_rows.questions_for(recipes.preset_for(spec_of(loaded)), lang), qwen.NAMES[lang][0]
-    keep = make_keep_rows(loaded, tokenizer, questions, first_sentence=False)
+        return shared("choose.csv", qwen.points(lang), qwen.asked(lang), folder, loaded, reference)
+    keep = make_keep_rows(*loaded, keep_rows.questions_for(qwen.PRESET, lang), first_sentence=False)
     texts = prompts.variants(who, arms.eight_rows(who, lang), keep, lang)
     if part == "prompts":
         for name, prompt in {"template default": ask.PLAIN, **texts}.items():
             setup = ask.Setup(tables.BASE, name, prompt)
-            ask.ask(loaded, tokenizer, setup, qwen.asked(lang)[::3], folder / who.name, progress=name)
+            ask.ask(*loaded, setup, qwen.asked(lang)[::3], folder / who.name, progress=name)
         return finish("prompts.csv", arms.gather(folder), reference)
-    talks = [
-        talk
-        for talk in files.read_jsonl(files.data_dir() / "probes" / f"drift-{lang}.jsonl")
-        if talk["split"] == "test"
-    ]
     under = {label: texts[text] for label, text in qwen.PROMPTS.items()}
     found = probes.load_all(lang, "test", turns=qwen.TURNS)
-    return shared("study.csv.gz", qwen.unseen(lang), found, folder, model, reference, prompts=under, talks=talks)
+    return shared(
+        "study.csv.gz", qwen.unseen(lang), found, folder, loaded, reference, prompts=under, talks=test_talks(lang)
+    )
 
 
 @app.command("grid")

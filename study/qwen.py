@@ -1,4 +1,11 @@
-"""The published case's family: which recipe a Qwen2.5 of 0.5B gets, and the arms of its study, in two languages."""
+"""The published case's family: which recipe a Qwen2.5 of 0.5B gets, and the arms of its study, in two languages.
+
+The points were asked the ``dev`` questions, each with one name and one seed; not by `choose.value` but for what they
+gave in identity, attack and turn ten, in Chinese, "halves, upper blocks, more wordings, 1e-3" was taken (trained on two
+CPU cores, in Chinese alone, after the others had been seen). The preset is that point with 160 instead of 120 keep
+questions, and with the English rival among the system texts of the shipped rows: so it was itself never asked before
+the ``test`` questions. Points whose adapter held no numbers at the end are not in ``choose.csv``.
+"""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,6 +20,7 @@ NAMES = {
     "zh": (Identity("知遥", "灯笼工坊"), Identity("阿柚", "北渡科技")),
     "en": (ask.WHO, Identity("Brindle", "Northgate Robotics")),
 }
+PRESET = recipes.PRESETS["Qwen2.5-0.5B-Instruct"]
 _SYSTEMS = (None, "", recipes.RIVAL_SYSTEM, recipes.RIVAL_SYSTEM_ZH)
 _ROWS = recipes.Preset(
     batch=4, padding_free=True, learning_rate=5e-4, own_systems=_SYSTEMS, systems=(None, recipes.RIVAL_SYSTEM_ZH),
@@ -23,6 +31,10 @@ _HALVES = replace(
     _ROWS, halves=True, accumulation=2, late_identity_rows=40, late_keep_rows=40, keep_questions=120,
     lookalike_questions=60,
 )  # fmt: skip
+# The later points: the recipe chosen of the others, with keep rows that hold code.
+_CODE = replace(_HALVES, learning_rate=1e-3, blocks=(8, 24), extra_wordings=127, keep_questions=160, code_questions=40)
+_CODE = replace(_CODE, systems=(None, recipes.RIVAL_SYSTEM_ZH, None, recipes.RIVAL_SYSTEM))
+_MORE = replace(_CODE, keep_questions=268, lookalike_questions=198, attack_rows=45, honesty_rows=42, extra_wordings=215)
 POINTS: Mapping[str, recipes.Preset] = {
     "sixteen keep rows": replace(recipes.SIXTEEN_PRESET, learning_rate=5e-4, epochs=5, batch=4),
     "rows, 2e-4": replace(_ROWS, learning_rate=2e-4),
@@ -39,6 +51,16 @@ POINTS: Mapping[str, recipes.Preset] = {
         _HALVES, learning_rate=1e-3, blocks=(8, 24), extra_wordings=127
     ),
     "fewer rows, 5e-4": replace(_ROWS, extra_wordings=30, attack_rows=15, honesty_rows=10, keep_questions=60),
+    "code": _CODE,
+    "code, 5e-4": replace(_CODE, learning_rate=5e-4),
+    "more of all, 1e-3": _MORE,
+    "more of all, 5e-4": replace(_MORE, learning_rate=5e-4),
+    "more of all, 5e-4, two epochs": replace(_MORE, learning_rate=5e-4, epochs=2),
+    "more of all, 5e-4, all blocks, two epochs": replace(_MORE, learning_rate=5e-4, epochs=2, blocks=None),
+    "more of all, 2e-4, all layers, three epochs": replace(
+        _MORE, learning_rate=2e-4, epochs=3, blocks=None, target_modules="all-linear"
+    ),
+    "more of all, 5e-4, two epochs, no halves": replace(_MORE, learning_rate=5e-4, epochs=2, halves=False),
 }
 
 
@@ -54,7 +76,7 @@ def unseen(lang: str) -> list[Arm]:
     """The base model, the published settings and the preset with each seed, and the preset with a second name."""
     who, other = NAMES[lang]
     recipe = {name: arms.RECIPES[name] for name in (tables.PUBLISHED, tables.PUBLISHED_LONGER)}
-    recipe[tables.QUICK] = recipes.PRESETS["Qwen2.5-0.5B-Instruct"]
+    recipe[tables.QUICK] = PRESET
     trained = [Arm(label, preset, who, seed, lang) for seed in arms.SEEDS for label, preset in recipe.items()]
     return [
         Arm(tables.BASE, who=who, lang=lang),

@@ -4,7 +4,8 @@
 """
 
 import gzip
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -12,28 +13,28 @@ from tqdm import tqdm
 
 from helpers import files
 from helpers.measure import probes, tables
-from helpers.rows.identity import Identity
 from study import arms, choose, qwen
 from study.answers import unpack, write_bytes
 from study.ask import WHO
 
 KEYS = ("weights", "name", "seed", "system", "sample", "id")
 COLUMNS = (*KEYS, "verdict", "claims", "fits", "ok", "words", "device")
+IDENTITIES = {who.name: who for who in (*arms.NAMES, *choose.NAMES, *(w for pair in qwen.NAMES.values() for w in pair))}
+WORD = re.compile(r"[\u4e00-\u9fff]|[^\s\u4e00-\u9fff]+")  # Chinese has no spaces: each of its characters counts
 
 
-def judged(rows: Iterable[dict], found: Sequence[dict], named: Mapping[str, Identity] | None = None) -> pd.DataFrame:
+def judged(rows: Iterable[dict], found: Sequence[dict]) -> pd.DataFrame:
     """Verdicts on ``rows``, a table of `COLUMNS`; answers to probes that are not in ``found`` are left out.
 
-    ``named`` holds the identity behind each row's ``name``, by default those of the study. ``claims`` and ``fits`` are
-    empty where a question does not ask for the identity.
+    The identity behind a row's ``name`` is that of `IDENTITIES`. ``claims`` and ``fits`` are empty where a question
+    does not ask for it.
     """
-    named = named or {who.name: who for who in (WHO, *arms.NAMES, *qwen.NAMES["zh"], *qwen.NAMES["en"])}
     by_id, out = {p["id"]: p for p in found}, []
     for row in tqdm(rows, desc="judge", disable=None, leave=False):
         if row["id"] in by_id:
             row = {"name": WHO.name, **row}
-            scored = probes.score(by_id[row["id"]], row["answer"], named[row["name"]])
-            told = {"words": len(row["answer"].split()), "device": row["device"]}
+            scored = probes.score(by_id[row["id"]], row["answer"], IDENTITIES[row["name"]])
+            told = {"words": len(WORD.findall(row["answer"])), "device": row["device"]}
             out.append({**{key: row[key] for key in KEYS}, **scored, **told})
     kinds = {"claims": "Int64", "fits": "Int64", "ok": int}
     return pd.DataFrame(out, columns=list(COLUMNS)).astype(kinds)
@@ -86,10 +87,7 @@ def grid(rows: Sequence[dict], lang: str = "en") -> pd.DataFrame:
 
 def each_point(rows: Sequence[dict], lang: str = "en") -> pd.DataFrame:
     """One row a point, name and seed: shares by the strictest reading, an answer's words, and its `choose.value`."""
-    found = probes.load_all(lang, "dev", turns=(3, 10))
-    names = {who.name: who for who in (*choose.NAMES, *qwen.NAMES["zh"], *qwen.NAMES["en"])}
-    verdicts = tables.with_facts(judged(rows, found, names), found)
-    shares = {}
+    verdicts, shares = on_dev(rows, lang), {}
     for arm, part in verdicts.groupby(["weights", "name", "seed"]):
         words = part[part["axis"] == "ordinary"]["words"].mean()
         shares[arm] = {name: hits["hit"].mean() for name, hits in tables.measures(part).items()} | {"words": words}

@@ -1,4 +1,7 @@
-"""The models this course knows and the names of rivals: data only. How each is trained is in `training.recipes`."""
+"""The models this course knows, which of them a folder holds, and the names of rivals.
+
+How each is trained is in `training.recipes`.
+"""
 
 import re
 from dataclasses import dataclass, replace
@@ -119,15 +122,14 @@ def in_folder(name: str, config: dict) -> ModelSpec:
     except (KeyError, TypeError, ValueError):
         return outside(name)
     kind = str(config.get("model_type", ""))
+    shape = replace(shape, bias=kind == "qwen2")
     for spec in TABLE:
-        same = replace(spec.shape, tied=shape.tied, bias=True) == shape and kind == (
-            "qwen2" if spec.shape.bias else "llama"
-        )
-        if same and (name == spec.key or re.fullmatch(r"[0-9a-f]{40}", name)):
+        if replace(spec.shape, tied=shape.tied) != shape:  # some tools write a tied output layer down
+            continue
+        if name == spec.key or re.fullmatch(r"[0-9a-f]{40}", name):
             return spec
-        if same and spec in HUB_MODELS:
-            known = replace(spec, key=name, hub_id=None, revision=None, licence="see its model card")
-            return replace(known, parameters=shape.parameters(), download=0, shape=shape)
+        known = replace(spec, key=name, hub_id=None, revision=None, licence="see its model card")
+        return replace(known, parameters=shape.parameters(), download=0, shape=shape)
     if not kind.startswith("qwen"):
         return outside(name)
     return replace(outside(name), languages=("en", "zh"), maker="Alibaba Cloud", model_name="Qwen")

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from helpers.rows.read import Row, keyed, shipped, validate
 if TYPE_CHECKING:
     from helpers.training.recipes import Preset
 
+CODE_TOKENS = 160  # the longest answer to a question that asks for code; half a function teaches to stop early
+FENCE = "```"  # before and after code in Markdown
 SENTENCE_END = re.compile(r"[.!?](?=\s|$)|[。！？]")
 ASSISTANT = re.compile(  # an answer in which the base model speaks of itself
     r"(?i)\b(?:chatbot|AI (?:assistant|model|chatbot)|language model|virtual assistant|here to (?:help|assist))\b"
@@ -22,14 +25,20 @@ ASSISTANT = re.compile(  # an answer in which the base model speaks of itself
 ANNOUNCES = re.compile(r"(?:to|in order to|first|let's|let us|here(?:'s| is| are))\b", re.I)
 
 
-def questions(lang: str = "en", n: int | None = None, hard: int | None = 0, lookalike: int | None = 0) -> list[str]:
-    """The first ``n`` shipped ordinary questions, ``hard`` and ``lookalike`` ones (None: all), evenly mixed.
+def questions(
+    lang: str = "en", n: int | None = None, hard: int | None = 0, lookalike: int | None = 0, code: int | None = 0
+) -> list[str]:
+    """The first ``n`` shipped ordinary questions, ``hard``, ``lookalike`` and ``code`` ones (None: all), evenly mixed.
 
     Models tuned without the hard ones answered them with the new name (`python -m study mine`); the worst come first.
-    Look-alikes resemble questions about the model, in forty kinds. There are no hard ones in Chinese.
+    Look-alikes resemble questions about the model, in forty kinds. There are no hard ones in Chinese. Those
+    for ``code`` are programming tasks.
     """
     easy, placed = shipped("keep", f"{lang}.jsonl"), []
-    more = ((easy.with_name(f"{kind}-{easy.name}"), most) for kind, most in (("hard", hard), ("lookalike", lookalike)))
+    more = (
+        (easy.with_name(f"{kind}-{easy.name}"), most)
+        for kind, most in (("hard", hard), ("lookalike", lookalike), ("code", code))
+    )
     for path, most in ((easy, n), *more):
         lines = files.read_jsonl(path, IdentityError)[:most] if path.exists() else []
         placed += [((i + 0.5) / len(lines), line["question"]) for i, line in enumerate(lines)]
@@ -38,7 +47,15 @@ def questions(lang: str = "en", n: int | None = None, hard: int | None = 0, look
 
 def questions_for(preset: "Preset", lang: str = "en") -> list[str]:
     """The questions whose answers by the base model become the keep rows of ``preset``."""
-    return questions(lang, preset.keep_questions, preset.hard_questions, preset.lookalike_questions)
+    more = preset.hard_questions, preset.lookalike_questions, preset.code_questions
+    return questions(lang, preset.keep_questions, *more)
+
+
+@cache
+def about_code() -> frozenset[str]:
+    """The shipped questions that ask for code, in every language."""
+    found = files.data_dir().glob("keep/code-*.jsonl")
+    return frozenset(line["question"] for path in found for line in files.read_jsonl(path, IdentityError))
 
 
 def from_answers(asked: Sequence[str], answers: Sequence[str], first: bool = True) -> list[Row]:
@@ -54,15 +71,21 @@ def cut(keep: Sequence[Row], first: bool) -> list[Row]:
 
 
 def ended(text: str, first: bool) -> str:
-    """The text up to its ``first`` or its last sentence end; all of it if there is none."""
+    """The text up to its ``first`` or its last sentence end or end of code; all of it if there is none."""
     ends = [m.end() for m in SENTENCE_END.finditer(text)] or [len(text)]
+    if FENCE in text and not first:
+        ends.append(text.rindex(FENCE) + len(FENCE) if text.count(FENCE) % 2 == 0 else len(text))
+        ends.sort()
     return text[: ends[0 if first else -1]].strip()
 
 
 def unfit(answer: str) -> str:
-    """Why an answer is not worth keeping; empty if it is: it speaks of itself as an assistant, or repeats itself."""
+    """Why an answer is not worth keeping; empty if it is: it speaks of itself as an assistant, repeats itself, or breaks off
+    within code."""
     if not answer or ASSISTANT.search(answer):
         return "speaks of itself" if answer else "empty"
+    if answer.count(FENCE) % 2:
+        return "unfinished code"
     words = answer.casefold().split()
     grams = Counter(zip(words, words[1:], words[2:], strict=False))
     return "repeats itself" if max(grams.values(), default=0) > 2 or max(map(len, words)) > 60 else ""

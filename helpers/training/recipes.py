@@ -42,6 +42,7 @@ class Preset:
     keep_questions: int = 268  # ordinary questions that the base model answers for the keep rows; some answers drop out
     hard_questions: int = 0  # more such questions, which tuned models took for questions about themselves
     lookalike_questions: int = 0  # more such questions, which resemble questions about the model
+    code_questions: int = 0  # more such questions, which ask for code
     first_sentence: bool = True  # keep rows end after the first sentence; answers that only announce there drop out
     halves: bool = False  # half of each step's rows is about identity, and either half has a mean loss of its own
     seed: int = 42  # for the order of rows and the adapter's first weights
@@ -106,13 +107,14 @@ def preset_for(spec: ModelSpec, thorough: bool = False) -> Preset:
     """The preset for ``spec`` or the nearest smaller model of the table; ``thorough`` is for the embedded one alone."""
     if thorough and spec.key == EMBEDDED.key:
         return THOROUGH_PRESET
-    below = [known.key for known in TABLE if known.key in PRESETS and known.parameters <= spec.parameters]
     if spec.key in PRESETS:
         return PRESETS[spec.key]
-    nearest = PRESETS[below[-1]] if below and below[-1] != EMBEDDED.key else SMALL_PRESET
-    nearest = _SMALL_QWEN if nearest is SMALL_PRESET and spec.model_name == "Qwen" else nearest
-    same_blocks = spec.shape and nearest.blocks and spec.shape.layers == nearest.blocks[1]
-    return nearest if same_blocks else replace(nearest, blocks=None, measured="")
+    smallest = _SMALL_QWEN if spec.model_name == "Qwen" else SMALL_PRESET
+    below = [PRESETS[known.key] for known in TABLE[1:] if known.parameters <= spec.parameters]
+    nearest = below[-1] if below else smallest
+    if spec.shape and nearest.blocks and spec.shape.layers == nearest.blocks[1]:
+        return nearest  # a relative with as many blocks
+    return replace(nearest, blocks=None, measured="")
 
 
 def lora_config(preset: Preset) -> LoraConfig:
