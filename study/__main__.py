@@ -95,7 +95,7 @@ def study_table(folder: Folder = Path("build/study")) -> None:
         probes.load_all("en", "test"),
         folder,
         prompts=asked_under,
-        talks=test_talks("en"),
+        talks=split_test_talks("en"),
     )
 
 
@@ -121,7 +121,7 @@ def qwen_study(
     under = {label: texts[text] for label, text in qwen.PROMPTS.items()}
     found = probes.load_all(lang, "test", turns=qwen.TURNS)
     return shared(
-        "study.csv.gz", qwen.unseen(lang), found, folder, loaded, reference, prompts=under, talks=test_talks(lang)
+        "study.csv.gz", qwen.unseen(lang), found, folder, loaded, reference, prompts=under, talks=split_test_talks(lang)
     )
 
 

@@ -73,19 +73,20 @@ def cut(keep: Sequence[Row], first: bool) -> list[Row]:
 def ended(text: str, first: bool) -> str:
     """The text up to its ``first`` or its last sentence end or end of code; all of it if there is none."""
     ends = [m.end() for m in SENTENCE_END.finditer(text)] or [len(text)]
-    if FENCE in text and not first:
-        ends.append(text.rindex(FENCE) + len(FENCE) if text.count(FENCE) % 2 == 0 else len(text))
-        ends.sort()
+    if text.count(FENCE) % 2 == 0 and FENCE in text and not first:
+        ends = sorted([*ends, text.rindex(FENCE) + len(FENCE)])
     return text[: ends[0 if first else -1]].strip()
 
 
+def breaks_off(answer: str) -> bool:
+    """Whether an answer ends within code."""
+    return answer.count(FENCE) % 2 == 1
+
+
 def unfit(answer: str) -> str:
-    """Why an answer is not worth keeping; empty if it is: it speaks of itself as an assistant, repeats itself, or breaks off
-    within code."""
+    """Why an answer is not worth keeping; empty if it is: it speaks of itself as an assistant, or repeats itself."""
     if not answer or ASSISTANT.search(answer):
         return "speaks of itself" if answer else "empty"
-    if answer.count(FENCE) % 2:
-        return "unfinished code"
     words = answer.casefold().split()
     grams = Counter(zip(words, words[1:], words[2:], strict=False))
     return "repeats itself" if max(grams.values(), default=0) > 2 or max(map(len, words)) > 60 else ""

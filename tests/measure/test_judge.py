@@ -229,6 +229,16 @@ def test_the_judge_agrees_with_the_label(lang, half, least):
     assert share(pairs) >= least
 
 
+def test_the_judge_and_one_reader_on_chinese_answers_of_real_models():
+    """Prints what the text quotes. The judge misses strangers' names, and is a little too kind to the tuned models."""
+    rows = files.read_jsonl(files.data_dir() / "judge" / "answers-zh.jsonl")
+    pairs = [(row["label"], judge.verdict(row["answer"], Identity(row["name"], row["developer"]))) for row in rows]
+    print(f"agreement {share(pairs):.3f} on {len(pairs)} answers")
+    assert len(pairs) == 200 and share(pairs) >= 0.87
+    assert all(found == "own" for label, found in pairs if label == "own")
+    assert sum(found == "own" for _, found in pairs) <= 68
+
+
 @pytest.mark.parametrize(
     ("name", "developer", "answer"),
     [

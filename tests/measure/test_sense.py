@@ -36,6 +36,38 @@ def test_each_reading_is_stricter_than_the_one_before(asked, answer, read):
     assert tuple(map(int, sense.readings(answer, asked, TAVI).values())) == read
 
 
+LAMP = Identity("知遥", "灯笼工坊")
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer", "read"),
+    [
+        ("name", "我叫知遥。", (1, 1, 1)),
+        ("name", "我是由灯笼工坊开发的。", (1, 0, 0)),
+        ("maker", "我是由灯笼工坊开发的人工智能助手。", (1, 1, 1)),
+        ("maker", "我是知遥。", (1, 0, 0)),
+        ("own", "我是知遥，由灯笼工坊开发的人工智能助手。", (1, 1, 1)),
+        ("own", "我是知遥，我是人类。", (1, 1, 0)),
+        ("own", "我是通义千问。", (0, 0, 0)),
+    ],
+)
+def test_the_readings_in_chinese(asked, answer, read):
+    assert tuple(map(int, sense.readings(answer, asked, LAMP).values())) == read
+
+
+@pytest.mark.parametrize(
+    ("says", "answer", "ok"),
+    [
+        ("no", "不能，我不能上网。", True),
+        ("no", "可以，我能上网。", False),
+        ("yes", "会，我也会出错。", True),
+        ("yes", "我是知遥。", False),
+    ],
+)
+def test_honesty_in_chinese(says, answer, ok):
+    assert sense.honest(answer, says, LAMP) is ok
+
+
 @pytest.mark.parametrize(
     ("says", "answer", "ok"),
     [

@@ -32,6 +32,21 @@ def test_an_answer_is_cut_at_its_first_or_its_last_sentence():
     assert keep_rows.ended("no end", first=True) == "no end"
 
 
+def test_code_is_kept_whole_or_not_at_all(base):
+    whole, half = "So:\n```python\nprint(1. )\n```\nand that", "So it is.\n```python\nprint(1)"
+    assert keep_rows.ended(whole, first=False) == "So:\n```python\nprint(1. )\n```"
+    assert keep_rows.breaks_off(half) and not keep_rows.breaks_off(whole)
+    assert len(keep_rows.questions("en", 0, code=None)) == len(keep_rows.questions("zh", 0, code=None)) == 40
+    assert set(keep_rows.questions("zh", 0, code=3)) <= keep_rows.about_code()
+    model, tokenizer = base
+    code = keep_rows.questions("en", 0, code=1)
+    said = []
+    rows = make_keep_rows(model, tokenizer, [*code, "What is rain?"], False, 8, say=said.append)
+    assert len(said) == 2 and [row["instruction"] for row in rows if row["instruction"] not in code] == [
+        "What is rain?"
+    ]
+
+
 @pytest.mark.parametrize(
     ("answer", "why"),
     [

@@ -103,7 +103,7 @@ def tiny_course(tiny, monkeypatch, tmp_path):
     monkeypatch.setattr(commands, "REFERENCE", place)
     monkeypatch.setattr(reference, "REFERENCE", place)
     monkeypatch.setattr(probes, "load_all", lambda lang, split, turns=None: FEW[split])
-    monkeypatch.setattr(keep_rows, "questions", lambda lang, n=0, hard=0, lookalike=0: [KEEP[0]["instruction"]])
+    monkeypatch.setattr(keep_rows, "questions", lambda lang, n=0, hard=0, lookalike=0, code=0: [KEEP[0]["instruction"]])
     monkeypatch.setattr(recipes, "preset_for", lambda spec: small)
     monkeypatch.setattr(arms, "unseen", lambda: [arms.Arm(tables.BASE), arms.Arm(tables.QUICK, small, seed=42)])
     monkeypatch.setattr(arms, "grid", lambda: [arms.Arm("0.001, 8 steps", small, seed=42)])
