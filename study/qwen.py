@@ -31,19 +31,6 @@ _HALVES = replace(
     _ROWS, halves=True, accumulation=2, late_identity_rows=40, late_keep_rows=40, keep_questions=120,
     lookalike_questions=60,
 )  # fmt: skip
-# The later points: the recipe chosen of the others, with keep rows that hold code.
-_CODE = replace(_HALVES, learning_rate=1e-3, blocks=(8, 24), extra_wordings=127, keep_questions=160, code_questions=40)
-_CODE = replace(_CODE, systems=(None, recipes.RIVAL_SYSTEM_ZH, None, recipes.RIVAL_SYSTEM))
-_MORE = replace(
-    _CODE,
-    batch=8,
-    accumulation=1,
-    keep_questions=268,
-    lookalike_questions=198,
-    attack_rows=45,
-    honesty_rows=42,
-    extra_wordings=215,
-)
 POINTS: Mapping[str, recipes.Preset] = {
     "sixteen keep rows": replace(recipes.SIXTEEN_PRESET, learning_rate=5e-4, epochs=5, batch=4),
     "rows, 2e-4": replace(_ROWS, learning_rate=2e-4),
@@ -60,12 +47,6 @@ POINTS: Mapping[str, recipes.Preset] = {
         _HALVES, learning_rate=1e-3, blocks=(8, 24), extra_wordings=127
     ),
     "fewer rows, 5e-4": replace(_ROWS, extra_wordings=30, attack_rows=15, honesty_rows=10, keep_questions=60),
-    "code": _CODE,
-    "code, 5e-4": replace(_CODE, learning_rate=5e-4),
-    "more of all, 1e-3": _MORE,
-    "more of all, 1e-3, two epochs": replace(_MORE, epochs=2),
-    "more of all, 5e-4": replace(_MORE, learning_rate=5e-4),
-    "more of all, 5e-4, two epochs": replace(_MORE, learning_rate=5e-4, epochs=2),
 }
 
 
