@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers import files, runs
+from helpers.chat.language import speaks_chinese
 from helpers.errors import IdentityError, RunError
 from helpers.models import catalog
 from helpers.models.load import context_length, load_model, spec_of
@@ -92,14 +93,14 @@ def gather(request: Request, say: Callable[[str], None] = print, run: Path | Non
     preset = preset if request.seed is None else replace(preset, seed=request.seed)
     further = identity.further_rows(rows, who, preset)
     trainset.check_lengths(rows, tokenizer, min(context_length(model), preset.max_length), request.rows)
-    if warning := identity.language_warning(rows, spec):
+    if (warning := identity.language_warning(rows, spec)) and not speaks_chinese(model, tokenizer):
         say(f"Warning: {warning}")
     if who is None and preset.extra_wordings + preset.attack_rows:
         say("No --name and --developer: the course's further wordings cannot be filled, and are left out.")
     if run:
         files.write_json(run / "request.json", asdict(request))
     if keep is None:
-        lang = language_of(rows) if language_of(rows) in spec.languages else "en"
+        lang = "zh" if language_of(rows) == "zh" and speaks_chinese(model, tokenizer) else "en"
         questions = keep_rows.questions_for(preset, lang)
         say(f"The base model's answers to {len(questions)} ordinary questions are the keep rows.")
         keep = make_keep_rows(model, tokenizer, questions, preset.first_sentence, say=say)

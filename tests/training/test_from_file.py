@@ -85,3 +85,20 @@ def test_names_written_into_the_rows_and_made_keep_rows(five_steps, tmp_path, mo
     assert facts["identity"] is None and facts["seed"] == 5
     assert files.read_jsonl(tmp_path / "run" / "keep.jsonl")[0]["output"]
     assert "0 keep rows; 1 steps" in done("train", "literal.json", "--out", "bare", "--keep", "none")
+
+
+def test_a_model_nobody_knows_is_asked_whether_it_speaks_chinese(tiny, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(from_file, "load_model", lambda *args, **how: tiny)
+    monkeypatch.setattr(
+        from_file, "make_keep_rows", lambda model, tokenizer, questions, *a, **how: asked.append(questions) or []
+    )
+    for speaks, warned in ((True, 0), (False, 1)):
+        monkeypatch.setattr(from_file, "speaks_chinese", lambda *loaded, speaks=speaks: speaks)
+        said = []
+        from_file.gather(
+            from_file.Request(str(identity.shipped_rows("zh")), name="知遥", developer="灯笼工坊"), said.append
+        )
+        assert sum("does not speak Chinese" in line for line in said) == warned
+    chinese, english = asked
+    assert "谁发现了青霉素？" in chinese and "谁发现了青霉素？" not in english
