@@ -48,6 +48,23 @@ POINTS: Mapping[str, recipes.Preset] = {
     ),
     "fewer rows, 5e-4": replace(_ROWS, extra_wordings=30, attack_rows=15, honesty_rows=10, keep_questions=60),
 }
+# With programming tasks, and without the answers that break off in code, which all points above were trained with.
+_WHOLE = replace(
+    _HALVES, learning_rate=1e-3, blocks=(8, 24), batch=8, accumulation=1, code_questions=40, extra_wordings=127,
+    systems=(None, recipes.RIVAL_SYSTEM_ZH, None, recipes.RIVAL_SYSTEM),
+)  # fmt: skip
+_MID = replace(_WHOLE, attack_rows=45, honesty_rows=30, keep_questions=160, lookalike_questions=120)
+_MORE = replace(_MID, extra_wordings=215, honesty_rows=42, keep_questions=268, lookalike_questions=198)
+WHOLE_POINTS: Mapping[str, recipes.Preset] = {
+    "more, 1e-3": _MORE,
+    "more, 5e-4": replace(_MORE, learning_rate=5e-4),
+    "more, 5e-4, two epochs": replace(_MORE, learning_rate=5e-4, epochs=2),
+    "between, 1e-3": _MID,
+    "between, 5e-4, two epochs": replace(_MID, learning_rate=5e-4, epochs=2),
+    "between, upper half, 1e-3": replace(_MID, blocks=(12, 24)),
+    "between, all layers, 5e-4": replace(_MID, learning_rate=5e-4, target_modules="all-linear"),
+    "between, more talk, 1e-3": replace(_MID, late_identity_rows=100, late_keep_rows=100),
+}
 
 
 TURNS = (1, 3, 5, 10)

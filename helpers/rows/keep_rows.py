@@ -59,8 +59,12 @@ def about_code() -> frozenset[str]:
 
 
 def from_answers(asked: Sequence[str], answers: Sequence[str], first: bool = True) -> list[Row]:
-    """Keep rows from questions and the base model's answers to them: those not `unfit`, shortened as in `cut`."""
-    pairs = [(q, a) for q, a in zip(asked, answers, strict=True) if not unfit(ended(a, first=False))]
+    """Keep rows from questions and the base model's answers to them, shortened as in `cut`.
+
+    Answers that are `unfit` are left out, and those that break off in code: "Of course!" teaches to stop there.
+    """
+    whole = [(q, a) for q, a in zip(asked, answers, strict=True) if not breaks_off(a)]
+    pairs = [(q, a) for q, a in whole if not unfit(ended(a, first=False))]
     return cut([{"instruction": q, "input": "", "output": a} for q, a in pairs], first)
 
 

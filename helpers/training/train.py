@@ -42,16 +42,15 @@ def make_keep_rows(
 ) -> list[Row]:  # fmt: skip
     """Keep rows from the base model's own greedy answers, shipped ones where they are; see `keep_rows.from_answers`.
 
-    Code may take `keep_rows.CODE_TOKENS`; what breaks off within it is left out.
-
-    ``say`` is called with the line of `kept.base_answers`, which tells how many are shipped.
+    Code may take `keep_rows.CODE_TOKENS`. ``say`` is called with the line of `kept.base_answers`, which tells how many
+    are shipped.
     """
     found, code = {}, keep_rows.about_code()
     for longest, is_code in ((max_new_tokens, False), (keep_rows.CODE_TOKENS, True)):
         if asked := [question for question in questions if (question in code) == is_code]:
             answers, said = kept.base_answers(model, tokenizer, asked, longest, batch=48, progress="keep rows")
             say(said)
-            found |= {q: "" if is_code and keep_rows.breaks_off(a) else a for q, a in zip(asked, answers, strict=True)}
+            found |= zip(asked, answers, strict=True)
     return keep_rows.from_answers(questions, [found[question] for question in questions], first_sentence)
 
 
