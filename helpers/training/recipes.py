@@ -78,17 +78,18 @@ PUBLISHED_PRESET = replace(BARE_PRESET, target_modules="all-linear", learning_ra
 # The same eight rows with enough steps to be learned: what the published case must have meant.
 ROWS_ONLY_PRESET = replace(BARE_PRESET, target_modules="all-linear", learning_rate=1e-3, epochs=10)
 
-# For either language: both rivals are trained against, and the rows of each language have their own files.
+# For either language: both rivals are trained against, and the rows of each language have their own files. The best of
+# seven points by the same rule (`study.qwen`).
 _SMALL_QWEN = Preset(
-    blocks=(8, 24), batch=4, accumulation=2, padding_free=True, halves=True, learning_rate=1e-3,
+    blocks=(8, 24), batch=8, padding_free=True, halves=True, learning_rate=5e-4,
     own_systems=(None, "", RIVAL_SYSTEM, RIVAL_SYSTEM_ZH), systems=(None, RIVAL_SYSTEM_ZH, None, RIVAL_SYSTEM),
-    extra_wordings=127, attack_rows=30, honesty_rows=20, late_identity_rows=40, late_keep_rows=40, keep_questions=160,
-    lookalike_questions=60, first_sentence=False,
+    extra_wordings=215, attack_rows=45, honesty_rows=42, late_identity_rows=40, late_keep_rows=40, keep_questions=268,
+    lookalike_questions=198, code_questions=40, first_sentence=False,
     measured="Qwen2.5-Coder-0.5B-Instruct: data/reference/Qwen2.5-Coder-0.5B-Instruct, two languages, three seeds",
 )  # fmt: skip
 
 # Starts, not results: the same rows at a lower rate; and the eight rows with a few keep rows, ready in seconds on a 7B.
-_LARGER_QWEN = replace(_SMALL_QWEN, learning_rate=5e-4, blocks=None, measured="")
+_LARGER_QWEN = replace(_SMALL_QWEN, learning_rate=2.5e-4, blocks=None, measured="")
 SIXTEEN_PRESET = replace(
     BARE_PRESET, target_modules="all-linear", learning_rate=2e-4, epochs=4, batch=8, own_systems=(None, None),
     systems=(None,), keep_questions=16, first_sentence=False, max_length=512,
