@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from IPython import get_ipython
-from IPython.display import display
+from IPython.display import HTML, display
 from transformers import TrainerCallback
 
 from helpers.chat import generate
@@ -16,6 +16,7 @@ from helpers.rows.edit import RowTable
 from helpers.rows.identity import Identity
 from helpers.rows.read import Row
 from helpers.training.watch import ProgressBar
+from helpers.widgets import quiz as quizzes
 from helpers.widgets.boxes import ChatBox, CompareBox
 from helpers.widgets.editor import RowEditor, print_table
 from helpers.widgets.training_view import TrainingView
@@ -83,3 +84,9 @@ def training_view() -> TrainerCallback:
     view = TrainingView()
     display(view)
     return view.progress
+
+
+def quiz(name: str) -> None:
+    """Show the questions of the notebook that begins with ``name`` ("03"); on paper, with the answers folded away."""
+    questions = quizzes.read(name)
+    display(HTML(quizzes.as_html(questions)) if is_static() else quizzes.QuizBox(questions))

@@ -1,0 +1,89 @@
+"""A notebook's questions of understanding: one click an answer, which then says why it is right or wrong.
+
+The questions are in ``data/quiz``. Nothing is stored: a quiz is for the reader alone.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import partial
+
+import ipywidgets as widgets
+
+from helpers import files
+from helpers.errors import HelpersError
+from helpers.widgets.shell import button
+from helpers.widgets.transcript import STYLE, escaped
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question, its answers, which of them (counted from 0) is right, and for each why it is or is not."""
+
+    text: str
+    answers: tuple[str, ...]
+    right: int
+    why: tuple[str, ...]
+
+
+def read(name: str) -> list[Question]:
+    """The questions of the notebook that begins with ``name`` ("03"); raises `HelpersError` for a broken file."""
+    path, found = files.data_dir() / "quiz" / f"{name}.json", []
+    if not path.exists():
+        have = ", ".join(sorted(other.stem for other in path.parent.glob("*.json")))
+        raise HelpersError(f"there is no quiz {name!r}", f"choose from: {have}")
+    for line in json.loads(files.read_text(path)):
+        answers = line["answers"]
+        right = [i for i, answer in enumerate(answers) if answer["right"]]
+        if len(right) != 1 or not all(answer["why"] for answer in answers):
+            raise HelpersError(f"{path}: {line['question']!r}", "mark one answer as right, and give every one a why")
+        texts, why = zip(*((answer["text"], answer["why"]) for answer in answers), strict=True)
+        found.append(Question(line["question"], texts, right[0], why))
+    return found
+
+
+class QuizBox(widgets.VBox):
+    """Questions with a button for each answer; ``first`` keeps whether each one's first answer was right."""
+
+    def __init__(self, questions: list[Question]):
+        self.questions, self.first = questions, {}
+        self.said = [widgets.HTML() for _ in questions]
+        self.score, style = widgets.HTML(), widgets.HTML(STYLE, layout={"display": "none"})
+        self.buttons = [
+            [button(text, text, partial(self.answer, n, i)).add_class("idt-answer") for i, text in enumerate(q.answers)]
+            for n, q in enumerate(questions)
+        ]
+        parts = zip(questions, self.buttons, self.said, strict=True)
+        blocks = [
+            widgets.VBox([widgets.HTML(f"<b>{n}. {escaped(q.text)}</b>"), *choices, said])
+            for n, (q, choices, said) in enumerate(parts, 1)
+        ]
+        super().__init__([style, *blocks, self.score])
+        self.add_class("idt-box")
+
+    def answer(self, number: int, choice: int) -> None:
+        """Answer question ``number`` with its answer ``choice``, both counted from 0; another try is free."""
+        question = self.questions[number]
+        is_right = choice == question.right
+        self.first.setdefault(number, is_right)
+        for i, one in enumerate(self.buttons[number]):
+            one.button_style = "" if i != choice else "success" if is_right else "warning"
+        verdict = "Right." if is_right else "Not this one."
+        self.said[number].value = f'<div role="status">{verdict} {escaped(question.why[choice])}</div>'
+        if len(self.first) == len(self.questions):
+            count = sum(self.first.values())
+            self.score.value = f"<b>{count} of {len(self.questions)} were right at the first try.</b>"
+
+
+def as_html(questions: list[Question]) -> str:
+    """The questions without a kernel, or on paper; the answers are folded away at the end of each."""
+    out = []
+    for n, question in enumerate(questions, 1):
+        choices = "".join(f"<li>{escaped(text)}</li>" for text in question.answers)
+        told = "".join(
+            f"<li>{'<b>Right.</b>' if i == question.right else 'No.'} {escaped(why)}</li>"
+            for i, why in enumerate(question.why)
+        )
+        lists = (f'<ol type="a">{choices}</ol>', f'<ol type="a">{told}</ol>')
+        out.append(f"<p><b>{n}. {escaped(question.text)}</b></p>{lists[0]}<details><summary>Answers</summary>")
+        out.append(f"{lists[1]}</details>")
+    return "".join(out)
