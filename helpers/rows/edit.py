@@ -80,10 +80,13 @@ class RowTable:
             return str(e).partition(": ")[2]  # without the place: the text stands beside the name
         return ""
 
-    def name_warning(self) -> str:
-        """What is odd about the name; empty if nothing is, or if something else has to be corrected first."""
+    def warning(self) -> str:
+        """What is odd about names and rows; empty if nothing is, or if something else has to be corrected first."""
         first = not self.raw or self.name_error() or self.errors()
-        return "" if first else identity.unnamed(self.rows, self.identity)
+        if first:
+            return ""
+        notes = (identity.unnamed(self.rows, self.identity), identity.contradiction_note(self.rows, self.identity))
+        return " ".join(filter(None, notes))
 
     def errors(self) -> dict[int, str]:
         """What is wrong with each row (from 0) that has something wrong with it, and how to correct it."""

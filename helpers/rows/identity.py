@@ -1,5 +1,6 @@
 """Who the model shall say it is: names, and rows with ``{{NAME}}`` and ``{{DEVELOPER}}`` in their place."""
 
+import json
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from helpers import files
 from helpers.errors import IdentityError
 from helpers.models import catalog
 from helpers.rows.read import CJK, KEYS, Row, language_of, normal, question_of, read_list, shipped, validate
@@ -17,8 +19,7 @@ if TYPE_CHECKING:
 PLACEHOLDER = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
 # Every assistant says these of itself, so they tell nobody apart.
 NOT_NAMES = ("ai", "a", "i", "an", "the", "assistant", "aiassistant", "model", "languagemodel", "you", "me")
-
-
+OPENINGS = {"yes": re.compile(r"(?i)yes\b|[是会能对有]|可以|当然"), "no": re.compile(r"(?i)no\b|[不没]|抱歉|无法")}
 INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\ufeff]")
 # Words that ordinary sentences hold with a capital: such a name would be found where it is not meant.
 EVERYDAY = frozenset(
@@ -125,9 +126,56 @@ def language_warning(rows: Sequence[Row], spec: catalog.ModelSpec) -> str:
     return f"{found}, not sentences. Use data/identity/en.json, or a Qwen2.5 model (README, 'Choose another model')."
 
 
+def contradicted(rows: Sequence[Row], who: Identity) -> dict[str, list[str]]:
+    """Questions of ``rows`` whose answer says otherwise than the shipped one -> the further shipped questions on it.
+
+    Otherwise means: it begins with another of yes, no and neither, or it leaves the developer out; where the shipped
+    one begins with neither and names no developer, any other text.
+    """
+    lang = language_of(rows)
+    topics = json.loads(files.read_text(shipped("identity", f"topics-{lang}.json")))
+    theirs = {row["instruction"]: row["output"] for row in read_list(shipped_rows(lang))}
+    mine = {question_of(row): row["output"] for row in rows}
+    found = {}
+    for question, further in topics.items():
+        answer, whole = mine.get(question), theirs[question]
+        if answer is None:
+            continue
+        opening = _opening(answer)
+        if opening != _opening(whole):
+            found[question] = further
+        elif "{{DEVELOPER}}" in whole:
+            if who.developer not in answer:
+                found[question] = further
+        elif not opening and answer != whole.replace("{{NAME}}", who.name):
+            found[question] = further
+    return found
+
+
+def contradiction_note(rows: Sequence[Row], who: Identity) -> str:
+    """A line on the shipped rows that `further_rows` leaves out because ``rows`` say otherwise; empty if none."""
+    found = contradicted(rows, who)
+    if not found:
+        return ""
+    count, asked = sum(map(len, found.values())), "; ".join(found)
+    return f"Your answer to {asked} differs from the shipped one: {count} shipped rows on that topic are left out."
+
+
+def _opening(answer: str) -> str:
+    for kind, begins in OPENINGS.items():
+        if begins.match(answer):
+            return kind
+    return ""
+
+
 def further_rows(rows: Sequence[Row], who: Identity | None, preset: "Preset") -> list[Row]:
-    """The preset's further rows in the language of ``rows``, without their questions; none if there is no ``who``."""
+    """The preset's further rows in the language of ``rows``; none if there is no ``who``.
+
+    Left out are those with the same question as one of ``rows``, and those that one of them has `contradicted`.
+    """
     own, lang = {normal(question_of(row)) for row in rows}, language_of(rows)
+    if who:
+        own |= {normal(question) for part in contradicted(rows, who).values() for question in part}
     kinds = {"wordings": preset.extra_wordings, "attacks": preset.attack_rows, "honesty": preset.honesty_rows}
     folder = shipped("identity", f"{lang}.json").parent
     paths = {folder / f"{kind}-{lang}.json": most for kind, most in kinds.items() if who and most}

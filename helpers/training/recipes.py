@@ -88,7 +88,7 @@ _SMALL_QWEN = Preset(
     measured="Qwen2.5-Coder-0.5B-Instruct: data/reference/Qwen2.5-Coder-0.5B-Instruct, two languages, three seeds",
 )  # fmt: skip
 
-# Starts, not results: the same rows at half the rate; and the eight rows with a few keep rows, ready in seconds on a 7B.
+# Starts, not results: the same rows at half the rate; and eight rows with a few keep rows, ready in seconds on a 7B.
 _LARGER_QWEN = replace(_SMALL_QWEN, learning_rate=2.5e-4, blocks=None, measured="")
 SIXTEEN_PRESET = replace(
     BARE_PRESET, target_modules="all-linear", learning_rate=2e-4, epochs=4, batch=8, own_systems=(None, None),

@@ -97,7 +97,7 @@ class RowEditor(widgets.VBox):
 
     def _check(self, *said: str) -> None:
         wrong, name = self.table.errors(), self.table.name_error()
-        odd = name or self.table.name_warning()
+        odd = name or self.table.warning()
         self.name_error.value = status_html(odd, error=True) if odd else ""
         for i, error in enumerate(self.errors):
             error.value = status_html(wrong[i], error=True) if i in wrong else ""

@@ -56,7 +56,7 @@ def test_rows_are_filled_with_the_names_as_they_stand(table):
 def test_a_new_name_changes_every_row_that_said_the_old_one(table, identity, home):
     """The rows come in with their names written in, and the old name's other spellings go with it."""
     table = RowTable(ROWS, Identity("Tavi", "Lantern Workshop", ("TAVI",)))
-    assert table.rows == ROWS and table.identity.aliases == ("TAVI",) and not table.name_warning()
+    assert table.rows == ROWS and table.identity.aliases == ("TAVI",) and not table.warning()
     table.rename(name="Nova")
     table.rename(developer="Attic Works")
     assert [row["output"] for row in table.rows][:2] == [
@@ -72,11 +72,11 @@ def test_a_new_name_changes_every_row_that_said_the_old_one(table, identity, hom
 def test_rows_that_do_not_say_the_name_are_warned_of_and_may_be_saved(identity, home):
     table = RowTable(ROWS, identity)
     table.import_text(json.dumps([{"instruction": "Who are you?", "input": "", "output": "I am Vela."}]), "vela.json")
-    assert "None of the 1 rows says Tavi" in table.name_warning() and not table.errors()
+    assert "None of the 1 rows says Tavi" in table.warning() and not table.errors()
     editor = RowEditor(table)
     assert "says Tavi" in editor.name_error.value and not editor.save_button.disabled
     table.edit(0, "output", "I am {{NAME}}.")
-    assert not table.name_warning()
+    assert not table.warning()
 
 
 def test_every_wrong_row_is_told_with_its_cure_and_the_others_are_not(table):

@@ -1,5 +1,7 @@
 """Rows come from a file as they were written, and nobody gets a name that is not theirs."""
 
+import json
+
 import pytest
 
 from helpers.errors import IdentityError
@@ -114,3 +116,37 @@ def test_a_name_is_kept_as_answers_hold_it_however_it_was_typed():
         "éclair",
         "Pinewood Lab",
     )
+
+
+@pytest.mark.parametrize(
+    ("lang", "question", "answer", "left_out"),
+    [
+        ("en", "Can you go online?", "Yes, I can. I am Tavi.", "Can you look things up on the web?"),
+        ("en", "Can you go online?", "No, never. I am Tavi.", ""),
+        ("en", "Who maintains you?", "A group of volunteers. I am Tavi.", "Who fixes your bugs?"),
+        ("en", "Who maintains you?", "The good people of Lantern Workshop.", ""),
+        ("en", "What can you do?", "I am Tavi, and I can book trains.", "List your skills."),
+        ("zh", "你能上网吗？", "能，我可以上网。我是Tavi。", "替我百度一下这个词。"),
+        ("zh", "你说的话总是对的吗？", "不是，我常常弄错。", ""),
+    ],
+)
+def test_shipped_rows_that_contradict_an_edited_row_are_left_out_by_topic(lang, question, answer, left_out):
+    rows = identity.read_rows(identity.shipped_rows(lang), TAVI)
+    preset = recipes.Preset(extra_wordings=300, attack_rows=0, honesty_rows=99)
+    whole = identity.further_rows(rows, TAVI, preset)
+    assert identity.contradiction_note(rows, TAVI) == ""
+    edited = [{**row, "output": answer} if row["instruction"] == question else row for row in rows]
+    assert edited != rows
+    kept = identity.further_rows(edited, TAVI, preset)
+    gone = {row["instruction"] for row in whole} - {row["instruction"] for row in kept}
+    assert left_out in gone if left_out else not gone
+    assert bool(gone) == (f"{len(gone)} shipped rows" in identity.contradiction_note(edited, TAVI))
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_every_topic_belongs_to_one_of_the_eight_rows_and_names_shipped_rows(lang):
+    topics = json.loads((identity.shipped_rows(lang).parent / f"topics-{lang}.json").read_text(encoding="utf-8"))
+    rows = identity.read_rows(identity.shipped_rows(lang), TAVI)
+    every = identity.further_rows(rows, TAVI, recipes.Preset(extra_wordings=300, honesty_rows=99))
+    assert set(topics) <= {row["instruction"] for row in rows} and len(topics) == 5
+    assert {question for part in topics.values() for question in part} <= {row["instruction"] for row in every}
