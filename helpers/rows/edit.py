@@ -85,8 +85,8 @@ class RowTable:
         first = not self.raw or self.name_error() or self.errors()
         if first:
             return ""
-        notes = (identity.unnamed(self.rows, self.identity), identity.contradiction_note(self.rows, self.identity))
-        return " ".join(filter(None, notes))
+        rows, who = self.rows, self.identity
+        return " ".join(filter(None, (identity.unnamed(rows, who), identity.contradiction_note(rows, who))))
 
     def errors(self) -> dict[int, str]:
         """What is wrong with each row (from 0) that has something wrong with it, and how to correct it."""
