@@ -29,7 +29,7 @@ ALONGSIDE := -n $(WORKERS) --dist loadfile
 ONE_THREAD := IDENTITY_THREADS=1 OMP_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: torch-index help lab run execute test test-unit test-notebooks test-browser test-gpu lint bench bench-gpu screenshots bundle clean setup dev weights
+.PHONY: torch-index help lab run execute test test-unit test-notebooks test-browser test-gpu lint bench bench-gpu screenshots site bundle clean setup dev weights
 
 # $(call minutes,name,command): run the command, say how long it took, hand its exit status on.
 define minutes
@@ -102,6 +102,15 @@ bench-gpu: weights ## measure time and memory on a GPU, into out/bench/gpu.csv
 
 screenshots: dev weights ## take the README's pictures of the widgets anew, with a real browser
 	@HF_HUB_OFFLINE=1 $(PY) -m tests.browser.screenshots
+
+site: dev ## the course as a site of HTML pages in build/site, which asks no other address for anything
+	@rm -rf build/site-source build/site && mkdir -p build/site-source/data
+	@cp -R README.md README.zh.md notebooks docs build/site-source && cp data/README.md build/site-source/data
+	@mv build/site-source/docs/site/* build/site-source && rm -r build/site-source/docs/site
+	@$(PY) -m sphinx --quiet --color -W --keep-going -b html build/site-source build/site
+	@$(PY) -c 'from pathlib import Path; from helpers import course; \
+	course.slides(course.select("", Path("notebooks")), Path("build/site/slides.html"))'
+	@echo "Open build/site/index.html; the slides are build/site/slides.html"
 
 bundle: setup ## pack packages and weights into bundle/, for a room without network
 	@mkdir -p bundle

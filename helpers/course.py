@@ -27,6 +27,7 @@ from helpers import files
 from helpers.errors import HelpersError
 
 PROGRESS = re.compile(r"\r(?!\n)|\d+%\|")  # a bar redraws its line, and its first drawing has no carriage return
+SECTION = re.compile(r"((?:---\s*\n)?)## (.+)")  # the heading that a cell begins with, maybe under a line
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
@@ -34,8 +35,15 @@ METADATA = {
 }
 # What the page shows of an output, best first: no script, and no widget, which is dead without its kernel.
 SHOWN = ["text/html", "text/markdown", "image/svg+xml", "text/latex", "image/png", "image/jpeg", "text/plain"]
+# On a screen lines of text stay short; on paper nothing is cut off, a notebook begins on a new sheet, folds are closed.
+PAPER = """.jp-RenderedHTMLCommon > * { max-width: 52em } .jp-RenderedHTMLCommon > table { max-width: none }
+    @media print { pre { white-space: pre-wrap } h1 { break-before: page } img, table { break-inside: avoid } }"""
+SHEETS = """html { scroll-snap-type: y proximity } .jp-InputPrompt, .jp-OutputPrompt, .anchor-link { display: none }
+    section { min-height: 100vh; box-sizing: border-box; padding: 5vh 7vw; scroll-snap-align: start; font-size: 1.25em;
+      border-bottom: 1px solid #8884; break-after: page; break-inside: avoid }
+    @media print { @page { size: A4 landscape; margin: 1cm } section { border: 0; min-height: 0; padding: 0 } }"""
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; font-src data:"
-TAGS = """h1 h2 h3 h4 h5 h6 p br hr div span pre img details summary main sub sup del mark small kbd progress
+TAGS = """h1 h2 h3 h4 h5 h6 p br hr div section span pre img details summary main sub sup del mark small kbd progress
     table thead tbody tfoot tr th td caption dl dt dd figure figcaption"""
 ATTRIBUTES = "class id style align colspan rowspan scope data-mime-type href title src open alt width height value max"
 PROTOCOLS = {"http", "https", "mailto", "data"}
@@ -138,13 +146,50 @@ def page(paths: Sequence[Path], out: Path) -> Path:
         book = nbformat.read(path, 4)
         title = re.search(r"^# (.+)$", "\n".join(cell.source for cell in book.cells), re.MULTILINE)
         merged.cells[0].source += f"\n- [{title[1] if title else path.stem}](#{path.stem})"
-        merged.cells += [new_markdown_cell(f'<div id="{path.stem}"></div>\n\n*{path.name}*'), *book.cells]
+        merged.cells.append(new_markdown_cell(f'<div id="{path.stem}"></div>\n\n*{path.name}*'))
+        for cell in book.cells:
+            part = SECTION.match(cell.source) if cell.cell_type == "markdown" else None
+            if part:
+                anchor = f"{path.stem}-{len(merged.cells)}"
+                merged.cells[0].source += f"\n    - [{part[2]}](#{anchor})"
+                cell.source = f'{part[1]}<div id="{anchor}"></div>\n\n{cell.source[part.end(1) :]}'
+            merged.cells.append(cell)
     for number, cell in enumerate(merged.cells):
         cell.id = f"cell-{number}"  # two notebooks may use one id
+    return _write_html(_html(merged), PAPER, out)
+
+
+def slides(paths: Sequence[Path], out: Path) -> Path:
+    """Write the marked cells of executed notebooks as slides: one HTML page, which runs no script, a sheet a slide.
+
+    A cell whose ``slideshow.slide_type`` is ``slide`` begins one, cells marked otherwise go on with it; those without a
+    mark, or marked ``skip`` or ``notes``, are left out. Raises `HelpersError` if no cell is marked.
+    """
+    found: list[nbformat.NotebookNode] = []
+    for path in paths:
+        for cell in nbformat.read(path, 4).cells:
+            kind = cell.metadata.get("slideshow", {}).get("slide_type", "skip")
+            if kind == "slide":
+                found.append(new_notebook())
+            if found and kind not in ("skip", "notes"):
+                found[-1].cells.append(cell)
+    if not found:
+        raise HelpersError("no cell is marked as a slide", "set slide_type in JupyterLab's property inspector")
+    made = [re.split(r"<body[^>]*>|</body>", _html(book)) for book in found]
+    body = "".join(f"<section>{between}</section>" for _, between, _ in made)
+    return _write_html(f"{made[0][0]}<body>{body}</body></html>", SHEETS, out)
+
+
+def _html(book: nbformat.NotebookNode) -> str:
     exporter = HTMLExporter(config=Config(NbConvertBase={"display_data_priority": SHOWN}))
-    html, _ = exporter.from_notebook_node(merged, {"metadata": {"name": "The course, executed"}})
+    return exporter.from_notebook_node(book, {"metadata": {"name": "The course, executed"}})[0]
+
+
+def _write_html(html: str, style: str, out: Path) -> Path:
+    # Only what shows text and pictures stays, and a policy that forbids everything else.
     html = re.sub(r"(?is)<script\b.*?</script\s*>", "", html)
     html = html.replace("<head>", f'<head><meta http-equiv="Content-Security-Policy" content="{POLICY}"/>', 1)
+    html = html.replace("</head>", f"<style>{style}</style></head>", 1)
     head, opening, body = re.split(r"(<body[^>]*>)", html, maxsplit=1)
     body = CLEANER.clean(re.sub(r"(?is)<style\b.*?</style\s*>", "", body))
     return files.write_atomic(out, f"{head}{opening}{body}</body></html>")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -38,6 +39,32 @@ def test_only_selects_by_the_beginning_of_the_name(tmp_path):
         course.select("01,07", tmp_path)
     with pytest.raises(HelpersError, match="get the whole project again"):
         course.select("", tmp_path / "empty")
+
+
+def test_the_extra_notebooks_come_only_by_name_and_are_saved_where_they_are(tmp_path):
+    notebook(tmp_path, "01_a", "1")
+    (tmp_path / "extra").mkdir()
+    path = notebook(tmp_path / "extra", "memory", "print('here')")
+    assert [found.stem for found in course.select("", tmp_path)] == ["01_a"]
+    assert course.select("mem", tmp_path) == [path]
+    assert course.run_all([path])[0] == [path] and text_of(path) == "here\n"
+
+
+def test_slides_are_made_of_the_marked_cells(tmp_path):
+    first, more, second, notes = (new_markdown_cell(text) for text in ("# One", "more", "# Two", "say this"))
+    marks = {"slide": (first, second), "fragment": (more,), "notes": (notes,)}
+    for kind, cells in marks.items():
+        for cell in cells:
+            cell.metadata["slideshow"] = {"slide_type": kind}
+    unmarked = new_markdown_cell("left out<script>steal()</script>")
+    nbformat.write(new_notebook(cells=[first, more, unmarked, second, notes]), tmp_path / "01_a.ipynb")
+    html = course.slides([tmp_path / "01_a.ipynb"], tmp_path / "slides.html").read_text()
+    assert html.count("<section>") == 2 and "<script" not in html and course.POLICY in html
+    one, two = html.split("<section>")[1:]
+    assert "One" in one and "more" in one and "Two" in two
+    assert "say this" not in html and "left out" not in html
+    with pytest.raises(HelpersError, match="no cell is marked"):
+        course.slides([notebook(tmp_path, "02_b", "1")], tmp_path / "none.html")
 
 
 def test_it_runs_in_this_python_whatever_kernel_is_installed(tmp_path, monkeypatch):
@@ -162,13 +189,16 @@ def test_the_page_has_every_notebook_and_nothing_that_runs(tmp_path):
         new_output("display_data", data={"image/png": "aGVsbG8=", "text/plain": "<Figure>"}),
         new_output("stream", name="stdout", text=HOSTILE[0]),
     ]
-    cells = [new_markdown_cell(f"# One\n\n{solution}\n\n{HOSTILE[1]}"), new_code_cell("x", outputs=outputs)]
+    head = new_markdown_cell(f"# One\n\n{solution}\n\n{HOSTILE[1]}")
+    cells = [head, new_markdown_cell("---\n## Two & three\nText."), new_code_cell("x", outputs=outputs)]
     nbformat.write(new_notebook(cells=cells), tmp_path / "01_a.ipynb")
     notebook(tmp_path, "02_b", "2")
     paths = [tmp_path / "01_a.ipynb", tmp_path / "02_b.ipynb"]
     html = course.page(paths, tmp_path / "page.html").read_text()
     body = html[html.index("<body") :]
     assert '<a href="#01_a">One</a>' in body and '<a href="#02_b">About 02_b</a>' in body
+    part = re.search(r'<a href="#(01_a-\d+)">Two &amp; three</a>', body)
+    assert part and f'<div id="{part[1]}"></div>' in body, "the contents name the sections, and lead to them"
     for danger in ("<script", "<svg", "<iframe", "javascript:"):
         assert danger not in body.lower()
     assert not [tag for tag in body.split("<")[1:] if "onerror" in tag.split(">")[0].split("&")[0]]
