@@ -1,0 +1,1 @@
+"""What leaves this machine: the model card of a tuned model."""
