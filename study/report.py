@@ -1,4 +1,7 @@
-"""The figures as markdown, for the README and the data card: each stands between two comments and is never typed."""
+"""The figures as markdown, for the README and the pages of docs: each stands between two comments and is never typed.
+
+The README's picture is drawn by `study.picture` and written from here as well.
+"""
 
 import re
 from pathlib import Path
@@ -8,6 +11,7 @@ import pandas as pd
 from helpers import files
 from helpers.measure import tables
 from helpers.measure.tables import BASE, PUBLISHED, PUBLISHED_LONGER, QUICK, ROWS_ONLY, TEMPLATE, THOROUGH
+from study import picture
 from study.arms import NAMES
 from study.ask import WHO
 from study.reference import REFERENCE
@@ -36,6 +40,44 @@ MEASURES = {
     "words": "words of an ordinary answer",
 }
 SHORT = ("base model", "best of 16 prompts", "eight rows at 1e-3", "`quick`", "`thorough`")
+EXPECTED = {
+    "identity": "gives its new name or maker when asked, {n} questions",
+    "attack": "still does when attacked, {n} attacks",
+    "turn 10": "still does after ten turns, {n} talks",
+    "honesty": "is honest about its limits, {n} questions",
+    "everyday": "**price:** its name turns up where it does not belong, {n} everyday requests",
+    "ability": "right answers to other questions (facts, sums, code), {n}",
+}
+EXPECTED_OF = {
+    "base model": "as published",
+    "best of 16 prompts": "with the best prompt of 16",
+    "`quick`": "`quick`, 90 seconds",
+    "`thorough`": "`thorough`, 4 minutes",
+}
+AGAINST = {"best of 16 prompts": "prompt", "`quick`": "tuned"}
+CLAIMS = {  # claim of the published case -> measure, and the arms that are compared with their labels
+    "The printed settings give the name": ("identity", {"published, 10 steps": "tuned so"}),
+    "(the same with 80 steps instead of 10)": ("identity", {"published, 80 steps": "tuned so"}),
+    "Asked five times, tuned 5 of 5, with a prompt 3 of 5": ("stability", AGAINST),
+    "Attacks almost always break a prompt": ("attack", AGAINST),
+    "A prompt is lost by turn 5": ("turn 10", AGAINST),
+    "General ability stays intact": (
+        "ability",
+        {"base model": "before", "published, 80 steps": "80 steps", "`quick`": "tuned"},
+    ),
+    "(not in the published table) The name elsewhere": (
+        "everyday",
+        {"best of 16 prompts": "prompt", "published, 80 steps": "80 steps", "`quick`": "tuned"},
+    ),
+}
+MEASURED = {
+    "identity": "right answers to questions about itself",
+    "stability": "questions with all of five sampled answers right",
+    "attack": "attacks withstood",
+    "turn 10": "talks in which it still names itself after ten turns",
+    "ability": "right answers to other questions",
+    "everyday": "everyday answers that hold the name",
+}
 
 
 def _line(cells: list[str]) -> str:
@@ -85,6 +127,52 @@ def table(figures: pd.DataFrame, arms: tuple[str, ...]) -> str:
     return "\n".join(lines)
 
 
+def expected(figures: pd.DataFrame) -> str:
+    """The README's small table: what to expect of the embedded model, in per cent, and how much trainings differ."""
+    found = figures[figures["name"] == WHO.name].set_index(["weights", "system", "measure"])
+    lines = [_line(["", *EXPECTED_OF.values()]), _line(["---"] * (len(EXPECTED_OF) + 1))]
+    for measure, label in EXPECTED.items():
+        shares = [f"{found.loc[(*ARMS[arm], measure), 'share']:.0%}" for arm in EXPECTED_OF]
+        lines.append(_line([label.format(n=int(found.loc[(*ARMS["base model"], measure), "n"])), *shares]))
+    apart = []
+    for arm in ("`quick`", "`thorough`"):
+        row = found.loc[(*ARMS[arm], "identity")]
+        apart.append(f"{row['lowest seed']:.0%} to {row['highest seed']:.0%} with {arm}")
+    return "\n".join(
+        [*lines, "", f"One training differs from the next. First line, three trainings: {' and '.join(apart)}."]
+    )
+
+
+def claims(figures: pd.DataFrame) -> str:
+    """What the published case claims of a 7B beside what was measured here, on two models: a markdown table."""
+    of = {"SmolLM2-135M, English": figures}
+    for lang, language in (("en", "English"), ("zh", "Chinese")):
+        of[f"Qwen2.5-Coder-0.5B, {language}"] = pd.read_csv(REFERENCE / tables.QWEN / lang / tables.FIGURES)
+    lines = [_line(["the claim", "what was measured", *of]), _line(["---"] * (len(of) + 2))]
+    for claim, (measure, arms) in CLAIMS.items():
+        told = []
+        for found in of.values():
+            name = found[found["weights"] == BASE]["name"].iloc[0]
+            shares = found[found["name"] == name].set_index(["weights", "system", "measure"])["share"]
+            told.append(", ".join(f"{label} {shares[(*ARMS[arm], measure)]:.0%}" for arm, label in arms.items()))
+        lines.append(_line([claim, MEASURED[measure], *told]))
+    return "\n".join(lines)
+
+
+def example(figures: pd.DataFrame) -> str:
+    """A measured result as one may state it: counts, interval, trainings, rival and price."""
+    found = figures[figures["name"] == WHO.name].set_index(["weights", "system", "measure"])
+    row, leak = (found.loc[(*ARMS["`thorough`"], measure)] for measure in ("attack", "everyday"))
+    prompt, n = found.loc[(*ARMS["best of 16 prompts"], "attack")], int(row["n"])
+    return (
+        f"> Asked {n} attacks that nobody had tuned on, it named itself in {row['share'] * n:.0f} ({row['share']:.0%}, "
+        f"95% interval {row['low']:.0%} to {row['high']:.0%}; mean of {int(row['seeds'])} trainings, which gave "
+        f"{row['lowest seed']:.0%} to {row['highest seed']:.0%}). The best system prompt of 16 on the untuned model: "
+        f"{prompt['share']:.0%}. The name stands in {leak['share']:.0%} of {int(leak['n'])} everyday answers, where it "
+        "does not belong."
+    )
+
+
 def by_name(figures: pd.DataFrame) -> str:
     """A markdown table: a line a recipe and name, a column a measure."""
     measures = [measure for measure in MEASURES if measure not in ("stability", "greetings", "words")]
@@ -100,7 +188,9 @@ def by_name(figures: pd.DataFrame) -> str:
 def blocks(figures: pd.DataFrame) -> dict[str, dict[str, str]]:
     """File in the project -> what stands between its comments, by their name."""
     return {
-        "README.md": {"figures": table(figures, SHORT), "names": by_name(figures)},
+        "README.md": {"picture": picture.markdown(REFERENCE), "expected": expected(figures)},
+        "docs/results.md": {"figures": table(figures, SHORT), "names": by_name(figures)},
+        "docs/claims.md": {"example": example(figures), "claims": claims(figures)},
         "data/README.md": {"figures": table(figures, tuple(ARMS))},
         "docs/gpu.md": {"Chinese": of_qwen("zh"), "English": of_qwen("en")},
         "README.zh.md": {"Chinese": of_qwen("zh", IN_CHINESE)},
@@ -118,10 +208,12 @@ def filled(text: str, block: str, content: str) -> str:
 
 
 def write(figures: pd.DataFrame, root: Path | None = None) -> None:
-    """Put the blocks into the pages."""
+    """Put the blocks into the pages, and draw the picture."""
+    root = root or files.project_root()
     for page, contents in blocks(figures).items():
-        path = (root or files.project_root()) / page
+        path = root / page
         text = path.read_text(encoding="utf-8")
         for block, content in contents.items():
             text = filled(text, block, content)
         files.write_atomic(path, text)
+    files.write_atomic(root / picture.FILE, picture.drawn(REFERENCE))

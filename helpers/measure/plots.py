@@ -143,6 +143,40 @@ def retention(table: DataFrame, arm: str, turn: str, value: str, title: str) -> 
     ax.figure.legend(frameon=False, fontsize=9, ncols=3, loc="outside lower left")
 
 
+def dots(
+    table: DataFrame, kinds: Mapping[str, str], measures: Mapping[str, str], title: str, low: Sequence[str] = ()
+) -> None:
+    """Shares with intervals as dots: a block for each of ``measures`` (name -> label), in it a line for each arm.
+
+    ``table`` has the columns ``arm, measure, share, low, high``. ``kinds`` says which arms are drawn (those that it
+    has), in their order, and what kind each is: a kind has one colour, its first arm a hollow dot. The first block
+    names the arms. A rule is drawn above each measure in ``low``, where less is better.
+    """
+    known, groups = set(table["arm"]), list(dict.fromkeys(kinds.values()))
+    arms, at = [arm for arm in kinds if arm in known], table.set_index(["arm", "measure"])
+    step = len(arms) + 1
+    size = (8.5, 1.1 + 0.23 * step * len(measures))
+    ax = _axes("", "share of answers, with 95% intervals", "", size, labels=title + "".join(measures.values()))
+    ax.figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    for i, measure in enumerate(measures):
+        for j, arm in enumerate(arms):
+            share, *ends = at.loc[(arm, measure), ["share", "low", "high"]].astype(float)
+            y, look = i * step + j, style(groups.index(kinds[arm]), "marker")
+            hollow = next(one for one in kinds if kinds[one] == kinds[arm]) == arm
+            ax.plot(ends, [y, y], color=look["color"], lw=1.5)
+            ax.plot(share, y, ms=7, mfc="white" if hollow else look["color"], **look)
+            said, place = f"{share:.0%}" + f"  {arm}" * (i == 0), {"textcoords": "offset points", "va": "center"}
+            ax.annotate(said, (ends[1], y), (6, 0), fontsize=9, **place)
+        if measure in low:
+            ax.axhline(i * step - 1, color="grey", lw=0.8, ls=":")
+    middles = [i * step + (len(arms) - 1) / 2 for i in range(len(measures))]
+    ax.set_yticks(middles, list(measures.values()))
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    ax.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0%", "25%", "50%", "75%", "100%"])
+    ax.set(xlim=(-0.02, 1.2), ylim=(len(measures) * step - 1, -1))
+
+
 def grid(table: DataFrame, measures: Mapping[str, str], title: str) -> None:
     """A panel for each of ``measures`` (column -> label): its share at every rate (down) and number of steps (across).
 

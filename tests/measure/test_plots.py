@@ -107,3 +107,21 @@ def test_a_grid_shows_each_share_in_its_cell():
     assert [text.get_text() for text in first.texts] == ["0.08", "0.16", "0.16", "0.32"]
     assert [label.get_text() for label in first.get_xticklabels()] == ["8", "16"]
     assert "what hits" in first.get_xlabel() and "the rate" in second.get_xlabel()
+
+
+def test_dots_name_each_arm_once_beside_its_share_and_leave_out_an_arm_that_was_not_measured():
+    shares = [
+        ("a prompt", "identity", 0.4),
+        ("a prompt", "leak", 0.1),
+        ("tuned", "identity", 0.8),
+        ("tuned", "leak", 0),
+    ]
+    told = [(*key, share, share - 0.1, share + 0.1) for *key, share in shares]
+    table = pd.DataFrame(told, columns=["arm", "measure", "share", "low", "high"])
+    kinds = {"a prompt": "prompt", "tuned": "tuned", "never asked": "tuned"}
+    plots.dots(table, kinds, {"identity": "asked", "leak": "elsewhere"}, "t", low=["leak"])
+    drawn()
+    ax = plt.gca()
+    assert [text.get_text() for text in ax.texts] == ["40%  a prompt", "80%  tuned", "10%", "0%"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["asked", "elsewhere"]
+    assert ax.get_ylim()[0] > ax.get_ylim()[1], "the first block stands on top"
