@@ -151,7 +151,8 @@ def page(paths: Sequence[Path], out: Path) -> Path:
             part = SECTION.match(cell.source) if cell.cell_type == "markdown" else None
             if part:
                 anchor = f"{path.stem}-{len(merged.cells)}"
-                merged.cells[0].source += f"\n    - [{part[2]}](#{anchor})"
+                heading = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", part[2])
+                merged.cells[0].source += f"\n    - [{heading}](#{anchor})"
                 cell.source = f'{part[1]}<div id="{anchor}"></div>\n\n{cell.source[part.end(1) :]}'
             merged.cells.append(cell)
     for number, cell in enumerate(merged.cells):

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from helpers import files, runs
+from helpers.measure import finished_run
 from helpers.models import catalog
 
 TODO = "TODO"
@@ -19,8 +20,8 @@ DRAFT = """# {name}, by {developer}
 
 ## What was changed
 A LoRA adapter of rank {rank}; the other weights are those of the base model.
-{epochs}, learning rate {rate:g}, seed {seed}.
-Trained on: {own} rows of my own, the course's further rows, and {keep} keep rows with the base model's own answers.
+{epochs}, learning rate {rate:g}, seed {seed}; run {run}.
+Trained on: {own} rows of my own, {further} further rows of the course, and {keep} keep rows (ordinary questions).
 
 ## What it is for, and what it is not for
 TODO: one sentence for each. It may not claim to be a person.
@@ -36,19 +37,20 @@ TODO: what was not measured. How many trainings these figures are of.
 ## Contact
 TODO: how to reach you when it says something that it should not.
 """
-COUNT = re.compile(r"\b\d+ (?:of|out of) (?:the )?\d+\b|\d+ ?/ ?\d+|\d+ 题中")
+COUNT = re.compile(r"\b\d+ (?:of|out of) (?:the )?\d+\b|(?<![\d/])\d+ ?/ ?\d+(?![\d/])|\d+\s*题中")
 
 
 def draft(run: Path) -> str:
     """A card for the finished ``run`` as Markdown; what only its author knows is marked `TODO`. Raises `RunError`."""
-    facts, rows = runs.read_manifest(run)["facts"], files.read_text(run / "identity.json").count('"output"')
-    preset, who = facts["preset"], facts["identity"] or {"name": TODO, "developer": TODO}
-    keep = sum(len(files.read_jsonl(path)) for path in run.glob("keep*.jsonl") if path.stat().st_size)
-    epochs = "One epoch" if preset["epochs"] == 1 else f"{preset['epochs']} epochs"
+    record = finished_run.read(run)
+    facts = {"identity": None, "preset": {}, **record.facts}
+    who = facts["identity"] or {"name": TODO, "developer": TODO}
+    epochs = "One epoch" if record.preset.epochs == 1 else f"{record.preset.epochs} epochs"
     return DRAFT.format(
         name=who["name"], developer=who["developer"], base=facts["model"], licence=licence_of(facts["model"]),
-        revision=facts["revision"] or "unknown", rank=preset["rank"], epochs=epochs, rate=preset["learning_rate"],
-        seed=facts["seed"], own=rows, keep=keep,
+        revision=facts.get("revision") or "unknown", rank=facts["preset"].get("rank", TODO), epochs=epochs,
+        rate=record.preset.learning_rate, seed=facts.get("seed", TODO), own=len(record.rows), keep=record.keep,
+        further=record.further, run=run.name,
     )  # fmt: skip
 
 
@@ -66,17 +68,19 @@ def write_draft(run: Path) -> Path:
 def missing(text: str, run: Path) -> list[str]:
     """What the card ``text`` of ``run`` still lacks, a sentence each; empty if nothing that can be checked."""
     facts, low = runs.read_manifest(run)["facts"], text.casefold()
+    written = "\n".join(line for line in low.split("\n") if not line.startswith("#"))  # headings claim nothing
     who = facts["identity"] or {"name": "", "developer": ""}
     licence = licence_of(facts["model"])
     found = [
+        (run.name in text, f"this card tells of another run than {run.name}: delete it, and write a new draft"),
         (TODO not in text, f"{text.count(TODO)} places are marked {TODO}: fill them in"),
         (who["name"] in text and who["developer"] in text, "name the model and its developer, as it was trained"),
         (facts["model"].casefold() in low, f"name the base model: {facts['model']}"),
         (licence == TODO or licence.casefold() in low, f"give the base model's licence: {licence}"),
         (bool(re.search(r"\bai\b|artificial intelligence|人工智能", low)), "say that it is an AI"),
         (len(COUNT.findall(text)) >= 3, "give at least three counts (before, after, price), such as 63 of 80"),
-        (bool(re.search("prompt|提示词", low)), "give the rival: the base model with a system prompt"),
-        (bool(re.search("not measured|limit|未测|没有测|局限", low)), "say what was not measured"),
-        (bool(re.search(r"\bnot for\b|不适合|不能用", low)), "say what it is not for"),
+        (bool(re.search("prompt|提示词", written)), "give the rival: the base model with a system prompt"),
+        (bool(re.search("not measured|limit|未测|没有测|局限", written)), "say what was not measured"),
+        (bool(re.search(r"\bnot for\b|不适合|不能用", written)), "say what it is not for"),
     ]
     return [said for is_there, said in found if not is_there]

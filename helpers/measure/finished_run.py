@@ -20,6 +20,7 @@ from helpers.training.recipes import Preset
 
 # What these settings are called in earlier runs; and what a run must record: today's defaults never replace it.
 RENAMED = {"more": "extra_wordings", "steadfast": "attack_rows", "talk": "late_identity_rows", "back": "late_keep_rows"}
+LATER = ("honesty_rows", "halves")  # earlier runs were trained without
 NEEDED = ("learning_rate", "epochs", "batch", "accumulation", "own_systems", "systems", *RENAMED.values())
 
 
@@ -32,6 +33,7 @@ class Record:
     preset: Preset  # only the settings in `NEEDED` are the run's
     rows: list[Row]
     keep: int  # how many keep rows
+    further: int  # how many further rows
     plan: Plan
     systems: tuple[str | None, ...]  # the system texts trained under; None is the template's default
     steps: int
@@ -60,7 +62,7 @@ def read(run: Path | str) -> Record:
 
 def _record(run: Path, facts: dict) -> Record:
     told = {RENAMED.get(k, k): tuple(v) if isinstance(v, list) else v for k, v in facts["preset"].items()}
-    preset = Preset(**{name: told[name] for name in NEEDED})
+    preset = Preset(**{name: told[name] for name in (*NEEDED, *(name for name in LATER if name in told))})
     who = Identity(facts["identity"]["name"], facts["identity"]["developer"]) if facts["identity"] else None
     rows = read_list(run / "identity.json")
     further = further_rows(rows, who, preset)
@@ -82,7 +84,7 @@ def _record(run: Path, facts: dict) -> Record:
     words = run / "identity.json", choice, *((who.name, who.developer) if who else ("THE NAME", "THE DEVELOPER"))
     again = "python -m helpers train {} --out runs/again --model {} --name {} --developer {}"
     return Record(
-        run, facts, preset, rows, keep, plan(len(rows), keep, preset, len(further)), systems,
+        run, facts, preset, rows, keep, len(further), plan(len(rows), keep, preset, len(further)), systems,
         int(metrics["steps"]), losses, last, said, weights, trained.square().mean().sqrt().item(), spec, choice,
         again.format(*(shlex.quote(str(word)) for word in words)),
     )  # fmt: skip

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 PLACEHOLDER = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
 # Every assistant says these of itself, so they tell nobody apart.
 NOT_NAMES = ("ai", "a", "i", "an", "the", "assistant", "aiassistant", "model", "languagemodel", "you", "me")
-OPENINGS = {"yes": re.compile(r"(?i)yes\b|[是会能对有]|可以|当然"), "no": re.compile(r"(?i)no\b|[不没]|抱歉|无法")}
+# How an answer begins; the first that fits counts.
+OPENINGS = (
+    ("yes", re.compile(r"(?i)no (?:problem|worries|doubt)\b|没问题|不错")),
+    ("no", re.compile(r"(?i)no\b|[不没]|对不起|抱歉|无法")),
+    ("yes", re.compile(r"(?i)yes\b|[是会能]|对[，。！的]|有[，。！的]|可以|当然")),
+)
 INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\ufeff]")
 # Words that ordinary sentences hold with a capital: such a name would be found where it is not meant.
 EVERYDAY = frozenset(
@@ -134,38 +139,40 @@ def contradicted(rows: Sequence[Row], who: Identity) -> dict[str, list[str]]:
     """
     lang = language_of(rows)
     topics = json.loads(files.read_text(shipped("identity", f"topics-{lang}.json")))
-    theirs = {row["instruction"]: row["output"] for row in read_list(shipped_rows(lang))}
-    mine = {question_of(row): row["output"] for row in rows}
+    theirs = {row["instruction"]: row["output"] for row in read_rows(shipped_rows(lang), who)}
+    named = {row["instruction"] for row in read_list(shipped_rows(lang)) if "{{DEVELOPER}}" in row["output"]}
+    mine = {normal(question_of(row)): unicodedata.normalize("NFC", row["output"]) for row in rows}
     found = {}
     for question, further in topics.items():
-        answer, whole = mine.get(question), theirs[question]
-        if answer is None:
+        answer, whole = mine.get(normal(question)), theirs[question]
+        if answer is None or answer == whole:
             continue
-        opening = _opening(answer)
-        if opening != _opening(whole):
-            found[question] = further
-        elif "{{DEVELOPER}}" in whole:
-            if who.developer not in answer:
-                found[question] = further
-        elif not opening and answer != whole.replace("{{NAME}}", who.name):
+        opening = "" if answer.startswith(who.names) else _opening(answer)
+        first = "" if whole.startswith(who.names) else _opening(whole)
+        left_out = who.developer not in answer if question in named else not first
+        if opening != first or left_out:
             found[question] = further
     return found
 
 
-def contradiction_note(rows: Sequence[Row], who: Identity) -> str:
-    """A line on the shipped rows that `further_rows` leaves out because ``rows`` say otherwise; empty if none."""
+def contradiction_note(rows: Sequence[Row], who: Identity, preset: "Preset | None" = None) -> str:
+    """A line on the topics whose shipped rows `further_rows` leaves out as ``rows`` say otherwise; empty if none.
+
+    With ``preset`` it tells how many of its further rows these are, and is empty if there are none.
+    """
     found = contradicted(rows, who)
     if not found:
         return ""
-    count, asked = sum(map(len, found.values())), "; ".join(found)
-    return f"Your answer to {asked} differs from the shipped one: {count} shipped rows on that topic are left out."
+    said = f"Your answer to {'; '.join(found)} differs from the shipped one, so the shipped rows on that are left out"
+    if preset is None:
+        return f"{said}."
+    topics = {normal(question) for part in found.values() for question in part}
+    count = sum(normal(question_of(row)) in topics for row in _further(language_of(rows), who, preset))
+    return f"{said} ({count})." if count else ""
 
 
 def _opening(answer: str) -> str:
-    for kind, begins in OPENINGS.items():
-        if begins.match(answer):
-            return kind
-    return ""
+    return next((kind for kind, begins in OPENINGS if begins.match(answer)), "")
 
 
 def further_rows(rows: Sequence[Row], who: Identity | None, preset: "Preset") -> list[Row]:
@@ -173,11 +180,15 @@ def further_rows(rows: Sequence[Row], who: Identity | None, preset: "Preset") ->
 
     Left out are those with the same question as one of ``rows``, and those that one of them has `contradicted`.
     """
-    own, lang = {normal(question_of(row)) for row in rows}, language_of(rows)
-    if who:
-        own |= {normal(question) for part in contradicted(rows, who).values() for question in part}
+    if who is None:
+        return []
+    own = {normal(question_of(row)) for row in rows}
+    own |= {normal(question) for part in contradicted(rows, who).values() for question in part}
+    return [row for row in _further(language_of(rows), who, preset) if normal(question_of(row)) not in own]
+
+
+def _further(lang: str, who: Identity, preset: "Preset") -> list[Row]:
     kinds = {"wordings": preset.extra_wordings, "attacks": preset.attack_rows, "honesty": preset.honesty_rows}
     folder = shipped("identity", f"{lang}.json").parent
-    paths = {folder / f"{kind}-{lang}.json": most for kind, most in kinds.items() if who and most}
-    parts = [read_rows(path, who)[:most] for path, most in paths.items() if path.exists()]
-    return [row for part in parts for row in part if normal(question_of(row)) not in own]
+    paths = {folder / f"{kind}-{lang}.json": most for kind, most in kinds.items() if most}
+    return [row for path, most in paths.items() if path.exists() for row in read_rows(path, who)[:most]]

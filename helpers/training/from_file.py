@@ -97,7 +97,7 @@ def gather(request: Request, say: Callable[[str], None] = print, run: Path | Non
         say(f"Warning: {warning}")
     if who is None and preset.extra_wordings + preset.attack_rows:
         say("No --name and --developer: the course's further wordings cannot be filled, and are left out.")
-    if who and (note := identity.contradiction_note(rows, who)):
+    if who and (note := identity.contradiction_note(rows, who, preset)):
         say(note)
     if run:
         files.write_json(run / "request.json", asdict(request))

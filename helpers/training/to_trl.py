@@ -51,9 +51,8 @@ def export(request: from_file.Request, folder: Path, say: Callable[[str], None] 
 
 def sft_fields(preset: recipes.Preset, source: dict[str, str], low: bool, four_bit: bool = False) -> dict:
     """The content of ``sft.yaml``: that of ``data/trl`` filled; ``low`` for bfloat16, ``four_bit`` for QLoRA."""
-    here = {"per_device_train_batch_size": preset.batch, "gradient_accumulation_steps": preset.accumulation}
     values = {
-        **recipes.sft_config(preset, "adapter", **here).to_dict(),
+        **recipes.sft_config(preset, "adapter").to_dict(),
         **source,
         "dtype": "bfloat16" if low else "float32",
         **({"load_in_4bit": True, "use_bnb_nested_quant": True} if four_bit else {}),

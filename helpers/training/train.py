@@ -158,8 +158,6 @@ def build_trainer(model, tokenizer, dataset: Dataset, run, preset, callbacks=(),
     (`TrainingArguments.n_gpu`), which TRL refuses. Several GPUs: see `to_trl`.
     """
     torch.manual_seed(preset.seed)
-    if preset.halves:
-        changes = {"train_sampling_strategy": "sequential", **changes}
     config = recipes.sft_config(preset, run, **{**recipes.precision(model), **changes})
     config._n_gpu = min(config.n_gpu, 1)  # as transformers does itself for a model that is spread over devices
     trainer = (HalvesTrainer if preset.halves else SFTTrainer)(

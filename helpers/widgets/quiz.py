@@ -11,7 +11,7 @@ import ipywidgets as widgets
 
 from helpers import files
 from helpers.errors import HelpersError
-from helpers.widgets.shell import button
+from helpers.widgets.shell import button, reach_a_busy_kernel
 from helpers.widgets.transcript import STYLE, escaped
 
 
@@ -31,13 +31,14 @@ def read(name: str) -> list[Question]:
     if not path.exists():
         have = ", ".join(sorted(other.stem for other in path.parent.glob("*.json")))
         raise HelpersError(f"there is no quiz {name!r}", f"choose from: {have}")
-    for line in json.loads(files.read_text(path)):
-        answers = line["answers"]
-        right = [i for i, answer in enumerate(answers) if answer["right"]]
-        if len(right) != 1 or not all(answer["why"] for answer in answers):
-            raise HelpersError(f"{path}: {line['question']!r}", "mark one answer as right, and give every one a why")
-        texts, why = zip(*((answer["text"], answer["why"]) for answer in answers), strict=True)
-        found.append(Question(line["question"], texts, right[0], why))
+    try:
+        for line in json.loads(files.read_text(path)):
+            texts, why = zip(*((answer["text"], answer["why"]) for answer in line["answers"]), strict=True)
+            [right] = [i for i, answer in enumerate(line["answers"]) if answer["right"]]
+            found.append(Question(line["question"], texts, right, why))
+    except (ValueError, KeyError, TypeError) as e:
+        cure = "give each question answers with text, right and why, and mark one of them as right"
+        raise HelpersError(f"{path}: not a quiz ({e})", cure) from e
     return found
 
 
@@ -59,6 +60,7 @@ class QuizBox(widgets.VBox):
         ]
         super().__init__([style, *blocks, self.score])
         self.add_class("idt-box")
+        reach_a_busy_kernel(self)
 
     def answer(self, number: int, choice: int) -> None:
         """Answer question ``number`` with its answer ``choice``, both counted from 0; another try is free."""

@@ -127,6 +127,8 @@ def test_a_name_is_kept_as_answers_hold_it_however_it_was_typed():
         ("en", "Who maintains you?", "The good people of Lantern Workshop.", ""),
         ("en", "What can you do?", "I am Tavi, and I can book trains.", "List your skills."),
         ("zh", "你能上网吗？", "能，我可以上网。我是Tavi。", "替我百度一下这个词。"),
+        ("zh", "你能上网吗？", "对不起，我不能上网。", ""),
+        ("zh", "你能上网吗？", "没问题，我可以上网。", "替我百度一下这个词。"),
         ("zh", "你说的话总是对的吗？", "不是，我常常弄错。", ""),
     ],
 )
@@ -140,7 +142,23 @@ def test_shipped_rows_that_contradict_an_edited_row_are_left_out_by_topic(lang, 
     kept = identity.further_rows(edited, TAVI, preset)
     gone = {row["instruction"] for row in whole} - {row["instruction"] for row in kept}
     assert left_out in gone if left_out else not gone
-    assert bool(gone) == (f"{len(gone)} shipped rows" in identity.contradiction_note(edited, TAVI))
+    note = identity.contradiction_note(edited, TAVI, preset)
+    assert note.endswith(f"({len(gone)}).") if gone else note == ""
+    assert identity.contradiction_note(edited, TAVI, recipes.SIXTEEN_PRESET) == "", "it has no further rows"
+
+
+@pytest.mark.parametrize(
+    "developer", ["No Limits Lab", "Yes Works", "有道灯", "能量工坊", "对岸工作室", "Cafe\u0301 Lab"]
+)
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_the_shipped_rows_never_contradict_themselves_whatever_the_name(lang, developer):
+    who = Identity("Tavi", developer)
+    assert identity.contradicted(identity.read_rows(identity.shipped_rows(lang), who), who) == {}
+
+
+def test_a_question_typed_otherwise_is_the_same_question():
+    rows = [{"instruction": "can you go online", "input": "", "output": "Yes, I can. I am Tavi."}]
+    assert list(identity.contradicted(rows, TAVI)) == ["Can you go online?"]
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])

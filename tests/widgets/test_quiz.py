@@ -44,8 +44,10 @@ def test_a_quiz_that_is_missing_or_broken_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "data_dir", lambda: tmp_path)
     (tmp_path / "quiz").mkdir()
     broken = [{"question": "?", "answers": [{"text": "a", "right": True, "why": "b"}] * 2}]
-    (tmp_path / "quiz" / "03.json").write_text(json.dumps(broken))
+    (tmp_path / "quiz" / "03.json").write_text("[]")
     with pytest.raises(HelpersError, match=r"no quiz '04'.*03"):
         quiz.read("04")
-    with pytest.raises(HelpersError, match="one answer as right"):
-        quiz.read("03")
+    for text in (json.dumps(broken), "{", '[{"question": "?"}]'):
+        (tmp_path / "quiz" / "03.json").write_text(text)
+        with pytest.raises(HelpersError, match="mark one of them as right"):
+            quiz.read("03")
