@@ -1,7 +1,8 @@
 """How a training goes on: from its checkpoints, after it was stopped, and with less memory after it ran out of it.
 
 The gradient of a step is the mean over its rows' answer tokens, so half the batch with twice the accumulation is the
-same step: only time is lost. (Not quite so with ``halves``, where each forward pass has means of its own.) How much memory is needed is worked out in `models.estimate`.
+same step: only time is lost. (Not quite so with ``halves``, where each forward pass has means of its own.) How much
+memory is needed is worked out in `models.estimate`.
 """
 
 import contextlib
