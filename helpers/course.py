@@ -27,7 +27,8 @@ from helpers import files
 from helpers.errors import HelpersError
 
 PROGRESS = re.compile(r"\r(?!\n)|\d+%\|")  # a bar redraws its line, and its first drawing has no carriage return
-SECTION = re.compile(r"((?:---\s*\n)?)## (.+)")  # the heading that a cell begins with, maybe under a line
+SECTION = re.compile(r"^## .+$", re.MULTILINE)
+ANCHORED = re.compile(r'<div id="([^"]+)"></div>\n\n## (.+)')
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
@@ -39,8 +40,8 @@ SHOWN = ["text/html", "text/markdown", "image/svg+xml", "text/latex", "image/png
 PAPER = """.jp-RenderedHTMLCommon > * { max-width: 52em } .jp-RenderedHTMLCommon > table { max-width: none }
     @media print { pre { white-space: pre-wrap } h1 { break-before: page } img, table { break-inside: avoid } }"""
 SHEETS = """html { scroll-snap-type: y proximity } .jp-InputPrompt, .jp-OutputPrompt, .anchor-link { display: none }
-    section { min-height: 100vh; box-sizing: border-box; padding: 5vh 7vw; scroll-snap-align: start; font-size: 1.25em;
-      border-bottom: 1px solid #8884; break-after: page; break-inside: avoid }
+    section { min-height: calc(100vh / 1.4); box-sizing: border-box; padding: 5vh 7vw; zoom: 1.4;
+      scroll-snap-align: start; border-bottom: 1px solid #8884; break-after: page; break-inside: avoid }
     @media print { @page { size: A4 landscape; margin: 1cm } section { border: 0; min-height: 0; padding: 0 } }"""
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; font-src data:"
 TAGS = """h1 h2 h3 h4 h5 h6 p br hr div section span pre img details summary main sub sup del mark small kbd progress
@@ -148,12 +149,13 @@ def page(paths: Sequence[Path], out: Path) -> Path:
         merged.cells[0].source += f"\n- [{title[1] if title else path.stem}](#{path.stem})"
         merged.cells.append(new_markdown_cell(f'<div id="{path.stem}"></div>\n\n*{path.name}*'))
         for cell in book.cells:
-            part = SECTION.match(cell.source) if cell.cell_type == "markdown" else None
-            if part:
-                anchor = f"{path.stem}-{len(merged.cells)}"
-                heading = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", part[2])
-                merged.cells[0].source += f"\n    - [{heading}](#{anchor})"
-                cell.source = f'{part[1]}<div id="{anchor}"></div>\n\n{cell.source[part.end(1) :]}'
+            if cell.cell_type == "markdown":
+                for part in reversed(list(SECTION.finditer(cell.source))):  # from the end, so that places stay true
+                    anchor = f'<div id="{path.stem}-{len(merged.cells)}-{part.start()}"></div>\n\n'
+                    cell.source = cell.source[: part.start()] + anchor + cell.source[part.start() :]
+                for anchor, heading in ANCHORED.findall(cell.source):
+                    plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
+                    merged.cells[0].source += f"\n    - [{plain}](#{anchor})"
             merged.cells.append(cell)
     for number, cell in enumerate(merged.cells):
         cell.id = f"cell-{number}"  # two notebooks may use one id

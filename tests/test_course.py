@@ -190,14 +190,19 @@ def test_the_page_has_every_notebook_and_nothing_that_runs(tmp_path):
         new_output("stream", name="stdout", text=HOSTILE[0]),
     ]
     head = new_markdown_cell(f"# One\n\n{solution}\n\n{HOSTILE[1]}")
-    cells = [head, new_markdown_cell("---\n## Two & three\nText."), new_code_cell("x", outputs=outputs)]
+    cells = [
+        head,
+        new_markdown_cell("---\n## Two & three\nText.\n\n## [Four](x.md)\n"),
+        new_code_cell("x", outputs=outputs),
+    ]
     nbformat.write(new_notebook(cells=cells), tmp_path / "01_a.ipynb")
     notebook(tmp_path, "02_b", "2")
     paths = [tmp_path / "01_a.ipynb", tmp_path / "02_b.ipynb"]
     html = course.page(paths, tmp_path / "page.html").read_text()
     body = html[html.index("<body") :]
     assert '<a href="#01_a">One</a>' in body and '<a href="#02_b">About 02_b</a>' in body
-    part = re.search(r'<a href="#(01_a-\d+)">Two &amp; three</a>', body)
+    part = re.search(r'<a href="#(01_a-[\d-]+)">Two &amp; three</a>', body)
+    assert re.search(r'<a href="#01_a-[\d-]+">Four</a>', body)
     assert part and f'<div id="{part[1]}"></div>' in body, "the contents name the sections, and lead to them"
     for danger in ("<script", "<svg", "<iframe", "javascript:"):
         assert danger not in body.lower()
