@@ -11,7 +11,7 @@ from helpers import files, runs
 from helpers.measure import probes, tables
 from helpers.rows import keep_rows
 from helpers.training import recipes
-from study import answers, arms, ask, reference
+from study import answers, arms, ask, qwen, reference
 from study import tables as study_tables
 from tests.study.conftest import FEW, SAID
 
@@ -191,3 +191,22 @@ def test_without_arguments_it_lists_its_parts(capsys):
     said = capsys.readouterr()
     for part in ("adapter", "full", "prompts", "choose", "study", "grid", "base", "tables", "repeat", "mine"):
         assert f"  {part} " in said.out + said.err
+
+
+def test_the_study_of_a_qwen_loads_it_once_and_fills_the_folder_of_its_language(
+    tiny_course, tiny, tmp_path, monkeypatch
+):
+    loaded, small = [], recipes.preset_for(None)
+    who = qwen.NAMES["zh"][0]
+    trained = arms.Arm(tables.QUICK, small, who, 42, "zh")
+    monkeypatch.setattr(commands, "load_model", lambda choice: loaded.append(choice) or tiny)
+    monkeypatch.setattr(commands, "split_test_talks", lambda lang: [])
+    monkeypatch.setattr(qwen, "asked", lambda lang: FEW["dev"])
+    monkeypatch.setattr(qwen, "unseen", lambda lang: [arms.Arm(tables.BASE, who=who, lang=lang), trained])
+    for part, table in (("prompts", "prompts.csv"), ("study", "study.csv.gz")):
+        commands.qwen_study("a folder", "zh", part, tmp_path / "qwen")
+        made = pd.read_csv(tiny_course / tables.QWEN / "zh" / table)
+        assert len(made) and loaded == ["a folder"], part
+        loaded.clear()
+    figures = pd.read_csv(tiny_course / tables.QWEN / "zh" / "figures.csv")
+    assert set(figures["name"]) == {who.name} and {"one sentence", "best prompt"} <= set(figures["system"])
