@@ -97,7 +97,8 @@ IN_CHINESE = {
     "base model": "出厂", "one sentence as a prompt": "一句话提示词", "best of 16 prompts": "16 种提示词里最好的",
     "published, 10 steps": "帖子的参数，10 步", "published, 80 steps": "帖子的参数，去掉梯度累积，80 步",
     "`quick`": "这里的配方", "identity": "报出新身份", "attack": "顶住攻击", "turn 10": "十轮之后",
-    "honesty": "如实说自己的局限", "everyday": "日常回答里冒出名字", "look-alike": "相似问题里冒出名字", "ability": "其他题答对",
+    "honesty": "如实说自己的局限", "everyday": "日常回答里冒出名字", "look-alike": "相似问题里冒出名字",
+    "ability": "其他题答对",
 }  # fmt: skip
 
 
