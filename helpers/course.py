@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -27,8 +28,7 @@ from helpers import files
 from helpers.errors import HelpersError
 
 PROGRESS = re.compile(r"\r(?!\n)|\d+%\|")  # a bar redraws its line, and its first drawing has no carriage return
-SECTION = re.compile(r"^## .+$", re.MULTILINE)
-ANCHORED = re.compile(r'<div id="([^"]+)"></div>\n\n## (.+)')
+SECTION = re.compile(r"^## (.+)$", re.MULTILINE)
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
@@ -150,16 +150,20 @@ def page(paths: Sequence[Path], out: Path) -> Path:
         merged.cells.append(new_markdown_cell(f'<div id="{path.stem}"></div>\n\n*{path.name}*'))
         for cell in book.cells:
             if cell.cell_type == "markdown":
-                for part in reversed(list(SECTION.finditer(cell.source))):  # from the end, so that places stay true
-                    anchor = f'<div id="{path.stem}-{len(merged.cells)}-{part.start()}"></div>\n\n'
-                    cell.source = cell.source[: part.start()] + anchor + cell.source[part.start() :]
-                for anchor, heading in ANCHORED.findall(cell.source):
-                    plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
-                    merged.cells[0].source += f"\n    - [{plain}](#{anchor})"
+                cell.source = SECTION.sub(
+                    partial(_listed, merged.cells[0], f"{path.stem}-{len(merged.cells)}"), cell.source
+                )
             merged.cells.append(cell)
     for number, cell in enumerate(merged.cells):
         cell.id = f"cell-{number}"  # two notebooks may use one id
     return _write_html(_html(merged), PAPER, out)
+
+
+def _listed(contents: nbformat.NotebookNode, stem: str, heading: re.Match) -> str:
+    # The heading of a section with an anchor before it, after it was written into the contents.
+    anchor, plain = f"{stem}-{heading.start()}", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading[1])
+    contents.source += f"\n    - [{plain}](#{anchor})"
+    return f'<div id="{anchor}"></div>\n\n{heading[0]}'
 
 
 def slides(paths: Sequence[Path], out: Path) -> Path:

@@ -43,7 +43,7 @@ COUNT = re.compile(r"\b\d+ (?:of|out of) (?:the )?\d+\b|(?<![\d/])\d+ ?/ ?\d+(?!
 def draft(run: Path) -> str:
     """A card for the finished ``run`` as Markdown; what only its author knows is marked `TODO`. Raises `RunError`."""
     record = finished_run.read(run)
-    facts = {"identity": None, "preset": {}, **record.facts}
+    facts = record.facts
     who = facts["identity"] or {"name": TODO, "developer": TODO}
     epochs = "One epoch" if record.preset.epochs == 1 else f"{record.preset.epochs} epochs"
     return DRAFT.format(

@@ -85,7 +85,7 @@ _SMALL_QWEN = Preset(
     own_systems=(None, "", RIVAL_SYSTEM, RIVAL_SYSTEM_ZH), systems=(None, RIVAL_SYSTEM_ZH, None, RIVAL_SYSTEM),
     extra_wordings=215, attack_rows=45, honesty_rows=42, late_identity_rows=40, late_keep_rows=40, keep_questions=268,
     lookalike_questions=198, code_questions=40, first_sentence=False,
-    measured="Qwen2.5-Coder-0.5B-Instruct: data/reference/Qwen2.5-Coder-0.5B-Instruct, two languages, three seeds",
+    measured="Qwen2.5-Coder-0.5B-Instruct: data/reference/Qwen2.5-Coder-0.5B-Instruct/zh, three seeds",
 )  # fmt: skip
 
 # Starts, not results: the same rows at half the rate; and eight rows with a few keep rows, ready in seconds on a 7B.
