@@ -55,7 +55,10 @@ def read_manifest(run: Path) -> dict:
 
 
 def latest(model_key: str) -> tuple[Path, str]:
-    """The newest complete run of ``model_key`` (experiments have longer names), else the shipped one; and a note."""
+    """The newest complete run of ``model_key`` (experiments have longer names), else the shipped one; and a note.
+
+    Raises `RunError` for a model without a run of its own, if the shipped one is another model's.
+    """
     skipped = []
     named = re.compile(rf"\d{{8}}T\d{{6}}Z-{re.escape(model_key)}(-\d+)?")
     found = [p for p in (files.home() / "runs").glob("*") if p.is_dir() and named.fullmatch(p.name)]
@@ -67,4 +70,8 @@ def latest(model_key: str) -> tuple[Path, str]:
         except RunError:
             skipped.append(run.name)
     note = f" Incomplete and passed over: {', '.join(skipped)}." if skipped else ""
+    shipped = json.loads((reference_run() / MANIFEST).read_text(encoding="utf-8"))["facts"]["model"]
+    if shipped != model_key:
+        what = f"there is no finished run of {model_key} yet, and the shipped one is of {shipped}.{note}".rstrip(".")
+        raise RunError(what, "run notebook 03 with this model first, or take MODEL='embedded'")
     return reference_run(), f"No finished run of your own yet: using the shipped reference run.{note}"

@@ -181,8 +181,15 @@ def test_an_experiment_of_the_same_model_is_not_taken_for_the_run_to_go_on_with(
 
 
 def test_without_a_run_of_ones_own_the_shipped_reference_is_used_and_said(home):
-    run, note = runs.latest("m")
+    run, note = runs.latest("SmolLM2-135M-Instruct")
     assert run == runs.reference_run() and "reference" in note
+
+
+def test_another_models_adapter_is_not_offered_in_the_place_of_a_run(home):
+    with pytest.raises(RunError) as caught:
+        runs.latest("Qwen2.5-0.5B-Instruct")
+    tells(caught.value, "Qwen2.5-0.5B-Instruct")
+    assert "notebook 03" in caught.value.cure
 
 
 def test_the_shipped_reference_run_is_whole_and_small():
