@@ -51,6 +51,12 @@ class ProbeError(FileError):
     """A probe or question file that cannot be asked."""
 
 
+class ScenarioError(FileError):
+    """A file of facts, dialogues or products that cannot be used."""
+
+    unnamed = "scenario"
+
+
 class DiskError(HelpersError):
     """The disk is full or a folder cannot be written; nothing half-written is left behind."""
 

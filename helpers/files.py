@@ -2,11 +2,13 @@
 
 import contextlib
 import errno
+import gzip
 import hashlib
 import json
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -136,6 +138,15 @@ def parse_jsonl(text: str, path: Path | str | None = None, error: type[FileError
         if rows and not isinstance(rows[-1], dict):
             raise error("not a JSON object", "write one JSON object a line", path, n)
     return rows
+
+
+def read_packed(path: Path | str, error: type[FileError] = ProbeError) -> list[dict]:
+    """The objects of a gzipped JSONL file; raises ``error`` if it is missing or not whole."""
+    try:
+        text = gzip.decompress(Path(path).read_bytes()).decode()
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as e:
+        raise error(f"no whole compressed file ({e})", f"git checkout {path}, or ask again", path) from e
+    return parse_jsonl(text, path, error)
 
 
 def read_jsonl(path: Path | str, error: type[FileError] = ProbeError) -> list[dict]:

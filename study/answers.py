@@ -8,14 +8,12 @@ import contextlib
 import gzip
 import json
 import os
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import filelock
 
 from helpers import files
-from helpers.errors import ProbeError
 
 
 @contextlib.contextmanager
@@ -60,8 +58,4 @@ def write_bytes(path: Path, content: bytes) -> Path:
 
 def unpack(path: Path) -> list[dict]:
     """The answers in the compressed file ``path``; raises `ProbeError` if it is missing or not whole."""
-    try:
-        text = gzip.decompress(Path(path).read_bytes()).decode()
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as e:
-        raise ProbeError(f"no whole compressed file ({e})", f"git checkout {path}, or ask again", path) from e
-    return files.parse_jsonl(text, path)
+    return files.read_packed(path)

@@ -19,10 +19,14 @@ if TYPE_CHECKING:
 
 
 def example(row: Row, system: str | None = None, before: Sequence[Row] = ()) -> dict[str, list[dict[str, str]]]:
-    """A training example as TRL's prompt, which begins with the exchanges ``before``, and the completion to train."""
+    """A training example as TRL's prompt, which begins with the exchanges ``before``, and the completion to train.
+
+    A row of a dialogue has a ``history`` too: the exchanges before its question, (question, answer) each.
+    """
     turns = [] if system is None else [{"role": "system", "content": system}]
-    for one in (*before, row):
-        turns += [{"role": "user", "content": question_of(one)}, {"role": "assistant", "content": one["output"]}]
+    earlier = [(question_of(one), one["output"]) for one in before]
+    for asked, answer in (*earlier, *row.get("history", ()), (question_of(row), row["output"])):
+        turns += [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
     return {"prompt": turns[:-1], "completion": turns[-1:]}
 
 

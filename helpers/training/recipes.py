@@ -85,7 +85,7 @@ _SMALL_QWEN = Preset(
     own_systems=(None, "", RIVAL_SYSTEM, RIVAL_SYSTEM_ZH), systems=(None, RIVAL_SYSTEM_ZH, None, RIVAL_SYSTEM),
     extra_wordings=215, attack_rows=45, honesty_rows=42, late_identity_rows=40, late_keep_rows=40, keep_questions=268,
     lookalike_questions=198, code_questions=40, first_sentence=False,
-    measured="Qwen2.5-Coder-0.5B-Instruct: data/reference/Qwen2.5-Coder-0.5B-Instruct/zh, three seeds",
+    measured="Qwen2.5-Coder-0.5B-Instruct: data/reference/Qwen2.5-Coder-0.5B-Instruct, three seeds",
 )  # fmt: skip
 
 # Starts, not results: the same rows at half the rate; and eight rows with a few keep rows, ready in seconds on a 7B.
@@ -116,6 +116,13 @@ def preset_for(spec: ModelSpec, thorough: bool = False) -> Preset:
     if spec.shape and nearest.blocks and spec.shape.layers == nearest.blocks[1]:
         return nearest  # a relative with as many blocks
     return replace(nearest, blocks=None, measured="")
+
+
+def scenario_preset(spec: ModelSpec) -> Preset:
+    """The preset for ``spec`` with rows of your own and keep rows alone: each once, and nothing about identity."""
+    own = preset_for(spec)
+    nothing = {"extra_wordings": 0, "attack_rows": 0, "honesty_rows": 0, "late_identity_rows": 0, "late_keep_rows": 0}
+    return replace(own, own_systems=(None,), systems=(None,), halves=False, epochs=1, measured="", **nothing)
 
 
 def lora_config(preset: Preset) -> LoraConfig:
