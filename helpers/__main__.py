@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 
 Model = Annotated[str, typer.Option(help="auto, embedded, a Hub id, or a folder.")]
+Answers = Annotated[str, typer.Option("--model", help="auto, embedded, a Hub id, a folder, or a GGUF file.")]
 Adapter = Annotated[Path | None, typer.Option(help="A run folder or an adapter folder; without it, the base model.")]
 FourBit = Annotated[bool, typer.Option("--four-bit", help="Weights in 4 bits: an NVIDIA GPU and the extra 4bit.")]
 System = Annotated[str | None, typer.Option(help='System text; "" for an empty one, none for the template\'s default.')]
@@ -32,6 +33,11 @@ def _command(*examples: str, more: str = ""):
 
 
 def _load(model: str, adapter: Path | None, four_bit: bool = False):
+    if model.endswith(".gguf"):
+        from helpers.export.runtime import Served
+
+        served = Served(model, adapter)
+        return served, served.tokenizer
     from helpers.models import adapters, load
 
     if adapter:
@@ -131,7 +137,7 @@ def ask(
     out: Annotated[Path | None, typer.Option(help="Where the answers go; for one question, the screen.")] = None,
     adapter: Adapter = None,
     system: System = None,
-    model: Model = "auto",
+    model: Answers = "auto",
     four_bit: FourBit = False,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="The longest answer, in tokens.")] = 64,
     sample: Annotated[float | None, typer.Option(min=0.01, max=10, help="Sample at this temperature.")] = None,
@@ -153,7 +159,7 @@ def ask(
 
 
 @_command("chat", "chat --adapter runs/mine", 'chat --system "You are a pirate."')
-def chat(adapter: Adapter = None, system: System = None, model: Model = "auto", four_bit: FourBit = False) -> None:
+def chat(adapter: Adapter = None, system: System = None, model: Answers = "auto", four_bit: FourBit = False) -> None:
     """Talk with a model in the terminal. Ctrl-C stops an answer, Ctrl-D leaves."""
     from helpers.chat import conversation, terminal
 
@@ -166,6 +172,38 @@ def diagnose(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run fold
     from helpers.measure import diagnose as findings
 
     typer.echo(findings.as_text(findings.diagnose(run, system=system)))
+
+
+@_command(
+    "export data/reference --to gguf --out out/tavi-gguf",
+    "export runs/mine --to gguf-adapter --out out/mine-apart",
+    "export runs/mine --to ollama --out out/mine-ollama --quant f16",
+)
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run folder.")],
+    to: Annotated[str, typer.Option(help="merged, gguf, gguf-adapter, ollama or vllm.")],
+    out: Annotated[Path, typer.Option(help="The folder to make.")],
+    quant: Annotated[str | None, typer.Option(help="Type of a GGUF file: f16, q8_0, q4_0 or q4_1.")] = None,
+    rows: Annotated[bool, typer.Option("--rows", help="Put the identity rows in as well.")] = False,
+) -> None:
+    """Write a run in the form that another program takes, with card, licence and hashes; say how to run it."""
+    from helpers.export import forms
+
+    typer.echo(f"Run it: {forms.export(run, to, out, quant, rows, say=typer.echo)}")
+
+
+@_command("serve out/tavi-gguf/tavi-q8_0.gguf", "serve base.gguf --adapter tavi-adapter.gguf --port 8081")
+def serve(
+    file: Annotated[Path, typer.Argument(metavar="FILE.gguf", help="A model as GGUF.")],
+    adapter: Annotated[Path | None, typer.Option(help="An adapter as GGUF, beside the model.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 8080,
+) -> None:
+    """Serve a GGUF file to programs on this machine, as OpenAI's API does, until Ctrl-C."""
+    from helpers.export import runtime
+
+    with runtime.Served(file, adapter, port) as served:
+        typer.echo(f"Serving at {served.address}/v1 (chat/completions); Ctrl-C ends it.")
+        served.wait()
 
 
 def main(args: list[str] | None = None) -> None:

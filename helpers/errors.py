@@ -57,6 +57,10 @@ class ScenarioError(FileError):
     unnamed = "scenario"
 
 
+class ExportError(HelpersError):
+    """A model or an adapter that cannot be written in the form that was asked for, or a server that cannot start."""
+
+
 class DiskError(HelpersError):
     """The disk is full or a folder cannot be written; nothing half-written is left behind."""
 

@@ -61,7 +61,13 @@ def answers(
     ``system`` is that of `as_messages`; ``adapter`` False answers with the base model under the adapter. ``batch``
     conversations at most are answered at once; in float32 the answers do not depend on it. Decoding is greedy, or
     samples with ``seed`` at a ``temperature``. ``progress`` is the label of a progress bar, empty for none.
+    A model that another program runs (`export.runtime`) brings ``served_pieces`` and is asked through it, one by one.
     """
+    if hasattr(model, "served_pieces"):
+        how = {"strength": float(adapter), "max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
+        asked = tqdm([as_messages(q, system) for q in questions], progress, disable=not progress, leave=False)
+        with model_lock(model, "answering a list of questions"):
+            return ["".join(model.served_pieces(q, **how, fresh=True)).strip() for q in asked]
     texts = [render(tokenizer, as_messages(question, system)) for question in questions]
     order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))  # a batch is padded to its first, the longest
     config, found = _config(model, tokenizer, max_new_tokens, temperature), {}
@@ -98,6 +104,11 @@ def stream(
     is raised here, such as `BusyError` if the model is in use and ``wait`` is False. ``strength`` scales the adapter.
     """
     stop = stop or threading.Event()
+    if hasattr(model, "served_pieces"):
+        how = {"max_new_tokens": max_new_tokens, "temperature": temperature, "stop": stop}
+        with model_lock(model, "a chat answer", wait):
+            yield from model.served_pieces(as_messages(question, system), strength=strength if adapter else 0.0, **how)
+        return
     inputs = _encode(tokenizer, [render(tokenizer, as_messages(question, system))], model.device)
     config = _config(model, tokenizer, max_new_tokens, temperature)
     streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)

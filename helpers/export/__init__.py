@@ -1,1 +1,1 @@
-"""What leaves this machine: the model card of a tuned model."""
+"""What leaves this machine: a tuned model merged, as GGUF, for other runners, and its model card."""

@@ -27,9 +27,7 @@ Trained on: {own} rows of my own, {further} further rows of the course, and {kee
 TODO: one sentence for each. It may not claim to be a person.
 
 ## Measured
-TODO: right answers when asked who it is, as "N of M questions", before and after; the same under attack.
-TODO: the same questions to the base model with a system prompt.
-TODO: the price: how many everyday answers of how many hold the name; what it answers worse than before.
+{measured}
 
 ## Limits
 TODO: what was not measured. How many trainings these figures are of.
@@ -37,11 +35,17 @@ TODO: what was not measured. How many trainings these figures are of.
 ## Contact
 TODO: how to reach you when it says something that it should not.
 """
+MEASURED = """TODO: right answers when asked who it is, as "N of M questions", before and after; the same under attack.
+TODO: the same questions to the base model with a system prompt.
+TODO: the price: how many everyday answers of how many hold the name; what it answers worse than before."""
 COUNT = re.compile(r"\b\d+ (?:of|out of) (?:the )?\d+\b|(?<![\d/])\d+ ?/ ?\d+(?![\d/])|\d+\s*题中")
 
 
-def draft(run: Path) -> str:
-    """A card for the finished ``run`` as Markdown; what only its author knows is marked `TODO`. Raises `RunError`."""
+def draft(run: Path, measured: str = "") -> str:
+    """A card for the finished ``run`` as Markdown; what only its author knows is marked `TODO`. Raises `RunError`.
+
+    ``measured`` is put before what is still to be measured.
+    """
     record = finished_run.read(run)
     facts = record.facts
     who = facts["identity"] or {"name": TODO, "developer": TODO}
@@ -50,7 +54,7 @@ def draft(run: Path) -> str:
         name=who["name"], developer=who["developer"], base=facts["model"], licence=licence_of(facts["model"]),
         revision=facts.get("revision") or "unknown", rank=facts["preset"].get("rank", TODO), epochs=epochs,
         rate=record.preset.learning_rate, seed=facts.get("seed", TODO), own=len(record.rows), keep=record.keep,
-        further=record.further, run=run.name,
+        further=record.further, run=run.name, measured=f"{measured}\n{MEASURED}".strip(),
     )  # fmt: skip
 
 

@@ -1,0 +1,105 @@
+"""`python -m helpers export`: each form in one command, the printed command works, each mistake is one line."""
+
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from helpers import files, runs
+from helpers.export import forms, gguf, merge
+from helpers.models import machine
+from tests.fixtures import done, failed
+
+pytestmark = pytest.mark.usefixtures("elsewhere")
+RUN = runs.reference_run()
+
+
+def test_the_command_explains_itself():
+    for command in ("export", "serve"):
+        assert f"python -m helpers {command}" in done(command, "--help").split("Examples:")[1]
+
+
+BAD = {
+    "unknown form": ("{run} --to onnx --out o", "'onnx' is not a form"),
+    "unknown type": ("{run} --to gguf --out o --quant q3_k", "'q3_k' is not a type"),
+    "a folder that exists": ("{run} --to merged --out full", "full is there already"),
+    "a file in the way": ("{run} --to merged --out full/x", "full/x is there already"),
+    "no run": ("nowhere --to merged --out o", "did not finish"),
+    "a bare adapter": ("{run}/adapter --to merged --out o", "did not finish"),
+    "another base": ("other --to merged --out o", "was trained on another-model"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_with_the_cure_and_writes_nothing(case, capsys, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").write_text("mine")
+    shutil.copytree(RUN / "adapter", tmp_path / "other" / "adapter")
+    for name in ("identity.json", "metrics.json"):
+        shutil.copy(RUN / name, tmp_path / "other")
+    record = {"model": "another-model", "revision": None, "fingerprint": "0"}
+    files.write_json(tmp_path / "other" / "adapter" / "base_model.json", record)
+    runs.seal(tmp_path / "other", runs.read_manifest(RUN)["facts"])
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    command, expected = BAD[case]
+    said = failed(capsys, "export", *shlex.split(command.format(run=RUN)))
+    assert expected in said and "What to do:" in said and said.count("\n") == 1
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_too_little_disk_is_said_before_anything_is_written(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "disk_free", lambda path: 50_000_000)
+    for form in ("merged", "gguf"):
+        said = failed(capsys, "export", RUN, "--to", form, "--out", "out")
+        assert "0.1 GB free" in said and f"this export ({form}) needs" in said and said.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("to", "module", "name"), [("merged", merge, "save"), ("gguf", gguf, "_checked")])
+def test_an_export_that_is_cut_off_leaves_nothing(to, module, name, tmp_path, monkeypatch):
+    def breaks(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, name, breaks)
+    monkeypatch.setattr(gguf.gguf.quants, "quantize", lambda data, kind: data)
+    with pytest.raises(KeyboardInterrupt):
+        forms.export(RUN, to, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
+def test_a_server_command_with_a_bad_file_or_port(capsys, tmp_path):
+    assert "no.gguf" in failed(capsys, "serve", "no.gguf")
+    assert "no.gguf" in failed(capsys, "ask", "Hi", "--model", "no.gguf")
+    assert "no.gguf" in failed(capsys, "chat", "--model", "no.gguf")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("to", forms.RUN)
+def test_each_form_is_one_command_and_what_it_prints_works(to, tmp_path):
+    said = done("export", RUN, "--to", to, "--out", "my out/tavi")
+    folder = tmp_path / "my out" / "tavi"
+    assert merge.amiss(folder) == [] and not list(tmp_path.glob("*/.*"))
+    command = said.rsplit("Run it: ", 1)[1].strip()
+    if to == "ollama":
+        assert command.startswith("ollama create tavi -f 'my out/tavi'/Modelfile") and "did not run" in command
+        assert "FROM ./tavi-q8_0.gguf" in (folder / "Modelfile").read_text()
+    elif to == "vllm":
+        config = json.loads((folder / "adapter_config.json").read_text())
+        assert (
+            f"--max-lora-rank {config['r']} --lora-modules tavi='my out/tavi'" in command and "did not run" in command
+        )
+    else:
+        command = command.replace("python", shlex.quote(sys.executable), 1)
+        answer = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+        assert answer.returncode == 0, answer.stderr
+        assert "Tavi" in answer.stdout
+
+
+@pytest.mark.slow
+def test_rows_go_along_only_if_asked(tmp_path):
+    for options in ([], ["--rows"]):
+        done("export", RUN, "--to", "vllm", "--out", f"o{len(options)}", *options)
+        assert (tmp_path / f"o{len(options)}" / "identity.json").exists() == bool(options)
