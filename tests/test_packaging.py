@@ -43,12 +43,14 @@ def conda_file(path: str) -> tuple[list[str], list[str]]:
 
 DIRECT = pins(PROJECT["dependencies"])
 DEV = pins(PROJECT["optional-dependencies"]["dev"])
+EXPORT = pins(PROJECT["optional-dependencies"]["export"])
 CONSTRAINTS = pins((ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines())
 
 
 def test_every_direct_dependency_is_pinned_and_constrained_alike():
     assert len(DIRECT) == len(PROJECT["dependencies"]) - 1  # all but pip itself
-    assert {name: CONSTRAINTS.get(name) for name in DIRECT | DEV} == DIRECT | DEV
+    ours = DIRECT | EXPORT | DEV
+    assert {name: CONSTRAINTS.get(name) for name in ours} == ours
 
 
 def test_constraints_hold_only_exact_pins_each_once():
@@ -73,7 +75,16 @@ def wanted_anywhere() -> set[str]:
         for s, (p, o) in SYSTEMS.items()
         for v in ("3.11", "3.12", "3.13")
     ]
-    todo, seen = [Requirement(r) for r in (*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"])], set()
+    todo, seen = (
+        [
+            Requirement(r)
+            for r in (
+                *PROJECT["dependencies"],
+                *(line for name in ("export", "dev") for line in PROJECT["optional-dependencies"][name]),
+            )
+        ],
+        set(),
+    )
     while todo:
         requirement = todo.pop()
         key = (canonicalize_name(requirement.name), *sorted(requirement.extras))
@@ -99,8 +110,8 @@ def test_constraints_cover_what_the_pins_bring_in_on_every_system():
 
 
 def test_what_is_installed_here_is_what_is_pinned():
-    installed = {name: importlib.metadata.version(name).split("+")[0] for name in DIRECT}
-    assert installed == DIRECT
+    installed = {name: importlib.metadata.version(name).split("+")[0] for name in DIRECT | EXPORT}
+    assert installed == DIRECT | EXPORT
 
 
 @pytest.mark.parametrize("path", ["environment.yml", "binder/environment.yml"])
@@ -113,13 +124,14 @@ def test_environment_files_name_python_and_torchs_cpu_index(path):
 
 def test_binder_repeats_the_pins_and_installs_nothing_local():
     _, pip = conda_file("binder/environment.yml")
-    assert pins(pip) == DIRECT
-    assert set(pip) == {TORCH_CPU, *(r for r in PROJECT["dependencies"] if "==" in r)}
+    asked = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["export"]]
+    assert pins(pip) == DIRECT | EXPORT
+    assert set(pip) == {TORCH_CPU, *(line for line in asked if "==" in line)}
 
 
 def test_the_conda_file_takes_its_pins_from_the_project():
     _, pip = conda_file("environment.yml")
-    assert pip == [TORCH_CPU, "--constraint constraints.txt", "-e ."]
+    assert pip == [TORCH_CPU, "--constraint constraints.txt", "-e .[export]"]
 
 
 def imported(folder: str) -> set[str]:
@@ -135,7 +147,7 @@ def imported(folder: str) -> set[str]:
 
 def test_everything_imported_is_declared():
     providers = importlib.metadata.packages_distributions()
-    declared = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
+    declared = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]} | EXPORT.keys()
     optional = {canonicalize_name(Requirement(line).name) for line in PROJECT["optional-dependencies"]["dev"]}
 
     def missing(folders: tuple[str, ...], allowed: set[str]) -> set[str]:

@@ -19,11 +19,9 @@ from helpers.errors import ExportError
 from helpers.files import disk_errors, make_dir
 from helpers.models.adapters import find_adapter
 from helpers.models.load import base_of, spec_of
-from helpers.models.machine import require_disk
 
 F16, F32, Q8_0 = (gguf.GGMLQuantizationType[name] for name in ("F16", "F32", "Q8_0"))
 TYPES = {name: gguf.GGMLQuantizationType[name.upper()] for name in ("f16", "q8_0", "q4_0", "q4_1")}
-FILE_TYPE = {"f16": "MOSTLY_F16", "q8_0": "MOSTLY_Q8_0", "q4_0": "MOSTLY_Q4_0", "q4_1": "MOSTLY_Q4_1"}
 ARCHITECTURES = {"llama": gguf.MODEL_ARCH.LLAMA, "qwen2": gguf.MODEL_ARCH.QWEN2}
 BITS = {"f16": 16, "q8_0": 8.5, "q4_0": 4.5, "q4_1": 5}  # a weight, the scales of its block included
 CONVERTER = "merge it (--to merged), and convert that folder with llama.cpp's own: python convert_hf_to_gguf.py FOLDER"
@@ -50,11 +48,11 @@ def write_model(model, tokenizer, path: Path | str, quant: str = "q8_0", name: s
     """Write a model in memory (without its adapter, if it carries one) as ``path``, whole or not at all.
 
     Matrices become ``quant`` (`TYPES`); in the 4-bit types the embeddings stay Q8_0 as in llama.cpp's files, and what
-    is no matrix stays float32. ``name`` goes into the file, by default the base model's. Raises `ExportError` for a
-    model that is not known here or a file that is there.
+    is no matrix stays float32. ``name`` goes into the file, by default the base model's. A file that is there is
+    replaced. Raises `ExportError` for a model that is not known here.
     """
     check_type(quant)
-    base, path = base_of(model), _free(path)
+    base, path = base_of(model), Path(path)
     config, names = base.config, _names(base.config)
     tensors = {}
     for key, weight in base.state_dict().items():
@@ -64,8 +62,6 @@ def write_model(model, tokenizer, path: Path | str, quant: str = "q8_0", name: s
         if (there := names.get_name(key, try_suffixes=(".weight", ".bias"))) is None:
             raise ExportError(f"{key} has no place in a GGUF file of this architecture", CONVERTER)
         tensors[there] = (_type(there, weight, quant), _heads(key, weight, config))
-    needed = int(sum(weight.numel() for _, weight in tensors.values()) * BITS[quant] / 8 * 1.1)
-    require_disk(path.parent, needed, f"{path.name} in {quant}", "free some space, or choose another folder (--out)")
     writer = gguf.GGUFWriter(None, gguf.MODEL_ARCH_NAMES[ARCHITECTURES[config.model_type]])
     writer.add_type(gguf.GGUFType.MODEL)
     writer.add_name(name or spec_of(base).key)
@@ -80,7 +76,7 @@ def write_adapter(adapter: Path | str, model, path: Path | str) -> Contents:
 
     Nothing is rounded. Raises `ExportError` for an adapter with more than plain LoRA matrices in it.
     """
-    folder, path, config = find_adapter(adapter), _free(path), base_of(model).config
+    folder, path, config = find_adapter(adapter), Path(path), base_of(model).config
     told = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     more = [k for k in ("use_dora", "modules_to_save", "rank_pattern", "alpha_pattern", "lora_bias") if told.get(k)]
     if more:
@@ -108,15 +104,9 @@ def read_back(path: Path | str) -> Contents:
     """What stands in a GGUF file."""
     reader = gguf.GGUFReader(path)
     template = reader.get_field(gguf.Keys.Tokenizer.CHAT_TEMPLATE)
-    types = Counter(tensor.tensor_type.name for tensor in reader.tensors)
+    types = dict(Counter(tensor.tensor_type.name for tensor in reader.tensors))
     names = tuple(tensor.name for tensor in reader.tensors)
-    return Contents(Path(path).stat().st_size, dict(types), names, template.contents() if template else "")
-
-
-def _free(path: Path | str) -> Path:
-    if Path(path).exists():
-        raise ExportError(f"{path} is there already", "give another name, or remove it first")
-    return Path(path)
+    return Contents(Path(path).stat().st_size, types, names, template.contents() if template else "")
 
 
 def _names(config) -> gguf.TensorNameMap:
@@ -146,20 +136,17 @@ def _heads(name: str, weight: torch.Tensor, config) -> torch.Tensor:
 
 def _add_keys(writer: gguf.GGUFWriter, base, quant: str) -> None:
     config, spec = base.config, spec_of(base)
-    writer.add_license(spec.licence.lower())
-    writer.add_languages(list(spec.languages))
-    writer.add_block_count(config.num_hidden_layers)
-    writer.add_context_length(config.max_position_embeddings)
-    writer.add_embedding_length(config.hidden_size)
-    writer.add_feed_forward_length(config.intermediate_size)
-    writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
-    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
-    writer.add_rope_dimension_count(config.hidden_size // config.num_attention_heads)
-    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_vocab_size(config.vocab_size)
-    writer.add_file_type(gguf.LlamaFileType[FILE_TYPE[quant]])
-    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+    keys = {
+        "license": spec.licence.lower(), "languages": list(spec.languages), "block_count": config.num_hidden_layers,
+        "context_length": config.max_position_embeddings, "embedding_length": config.hidden_size,
+        "feed_forward_length": config.intermediate_size, "head_count": config.num_attention_heads,
+        "head_count_kv": config.num_key_value_heads, "rope_freq_base": config.rope_parameters["rope_theta"],
+        "rope_dimension_count": config.hidden_size // config.num_attention_heads,
+        "layer_norm_rms_eps": config.rms_norm_eps, "vocab_size": config.vocab_size,
+        "file_type": gguf.LlamaFileType[f"MOSTLY_{quant.upper()}"], "quantization_version": gguf.GGML_QUANT_VERSION,
+    }  # fmt: skip
+    for key, value in keys.items():
+        getattr(writer, f"add_{key}")(value)
 
 
 def _add_tokenizer(writer: gguf.GGUFWriter, tokenizer, config) -> None:
@@ -176,13 +163,12 @@ def _add_tokenizer(writer: gguf.GGUFWriter, tokenizer, config) -> None:
     for added in told["added_tokens"]:
         kind = gguf.TokenType.CONTROL if added["special"] else gguf.TokenType.USER_DEFINED
         tokens[added["id"]], types[added["id"]] = added["content"], kind
-    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in told["model"]["merges"]]
+    split = "qwen2" if config.model_type == "qwen2" else "smollm" if "Digits" in kinds else "gpt-2"
     writer.add_tokenizer_model("gpt2")
-    plain = "smollm" if "Digits" in kinds else "gpt-2"
-    writer.add_tokenizer_pre("qwen2" if config.model_type == "qwen2" else plain)
+    writer.add_tokenizer_pre(split)
     writer.add_token_list(tokens)
     writer.add_token_types(types)
-    writer.add_token_merges(merges)
+    writer.add_token_merges([pair if isinstance(pair, str) else " ".join(pair) for pair in told["model"]["merges"]])
     for name in ("bos", "eos", "unk", "pad"):
         if (number := getattr(tokenizer, f"{name}_token_id")) is not None:
             getattr(writer, f"add_{name}_token_id")(number)

@@ -36,7 +36,7 @@ def default_system(tokenizer) -> str | None:
         first = [{"role": "system", "content": system}] if system is not None and roles[0] != "system" else []
         turns = "".join(f"{TURN}{turn['role']}\n{turn['content']}{END}\n" for turn in (*first, *talk))
         if render(tokenizer, talk) != f"{turns}{TURN}assistant\n":
-            cure = "write TEMPLATE for it yourself: https://docs.ollama.com/template; or export it with --to gguf"
+            cure = "write its Modelfile yourself (github.com/ollama/ollama, folder docs), or export it with --to gguf"
             raise ExportError("this model's chat template is not ChatML", cure)
     return system
 

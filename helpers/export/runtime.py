@@ -29,28 +29,25 @@ def _library():
     return xllamacpp
 
 
-def _check(path: Path | str, what: str) -> str:
+def _check(path: Path | str) -> str:
     try:
         with open(path, "rb") as f:
-            magic = f.read(4)
+            reason = "" if f.read(4) == b"GGUF" else "this is no GGUF file"
     except OSError as e:
-        raise ExportError(f"{path}: {e.strerror}", "python -m helpers export RUN --to gguf --out DIR writes one") from e
-    if magic != b"GGUF":
-        raise ExportError(f"{path} is no GGUF {what}", "python -m helpers export RUN --to gguf --out DIR writes one")
+        reason = e.strerror
+    if reason:
+        raise ExportError(f"{path}: {reason}", "python -m helpers export RUN --to gguf --out DIR writes one")
     return str(path)
 
 
 def _check_port(port: int) -> None:
-    with socket.socket() as s:
-        try:
-            s.bind(("127.0.0.1", port))
-        except OSError as e:
-            raise ExportError(
-                f"port {port} of this machine is taken", "choose another: --port 8081, or 0 for any"
-            ) from e
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as e:
+        raise ExportError(f"port {port} of this machine is taken", "choose another: --port 8081, or 0 for any") from e
 
 
-class Served:
+class Served(contextlib.AbstractContextManager):
     """A GGUF file at ``address``, with ``adapter`` (another file) beside it if given. Close it, or use it in a `with`.
 
     It stands for the model and, in ``tokenizer``, for its tokenizer. ``template`` replaces the chat template in the
@@ -62,9 +59,9 @@ class Served:
     def __init__(self, path: Path | str, adapter: Path | str | None = None, port: int = 0, template: str = ""):
         library = _library()
         how = library.CommonParams()
-        how.model.path = _check(path, "file of a model")
+        how.model.path = _check(path)
         if adapter:
-            how.lora_adapters = [library.CommonAdapterLoraInfo(_check(adapter, "file of an adapter"), 1.0)]
+            how.lora_adapters = [library.CommonAdapterLoraInfo(_check(adapter), 1.0)]
             self.disable_adapter = True  # what the chat boxes look for: they show a switch
         _check_port(port)
         how.port, how.n_ctx, how.n_parallel, how.cache_ram_mib, how.ui, how.verbosity = port, CONTEXT, 1, 0, False, -1
@@ -75,17 +72,13 @@ class Served:
         try:
             self._server = library.Server(how)
         except RuntimeError as e:
-            raise ExportError(
-                f"llama.cpp cannot load {path}{f' with {adapter}' if adapter else ''}", "export it again"
-            ) from e
+            cure = "mend the template" if template else "export it again, base and adapter together"
+            raise ExportError(f"llama.cpp cannot serve {path}{f' with {adapter}' if adapter else ''}", cure) from e
         self.address, self.port = self._server.listening_address, int(self._server.listening_address.rpartition(":")[2])
         once = httpx.Limits(max_keepalive_connections=0)  # the server hangs up after a stream, at times too late to see
         self._client = httpx.Client(base_url=self.address, timeout=600, trust_env=False, limits=once)
         self.tokenizer, self.tokens, self.seconds = _Tokenizer(self), 0, 0.0
         self.device, self.config = torch.device("cpu"), SimpleNamespace(max_position_embeddings=CONTEXT)
-
-    def __enter__(self) -> "Served":
-        return self
 
     def __exit__(self, *_) -> None:
         self.close()
@@ -94,11 +87,6 @@ class Served:
         """Stop the server and give its memory back."""
         self._client.close()
         self._server = None
-
-    def wait(self) -> None:
-        """Return when Ctrl-C is pressed."""
-        with contextlib.suppress(KeyboardInterrupt):
-            threading.Event().wait()
 
     @property
     def speed(self) -> float:
@@ -135,6 +123,8 @@ class Served:
                         break
                     if line.startswith("data: {"):
                         told = json.loads(line[6:])
+                        if "error" in told:
+                            raise ExportError(f"the server broke off ({str(told['error'])[:200]})", "ask again")
                         timing = told.get("timings") or timing
                         if piece := (told["choices"][0]["delta"].get("content") if told.get("choices") else None):
                             yield piece

@@ -58,13 +58,12 @@ def test_too_little_disk_is_said_before_anything_is_written(capsys, tmp_path, mo
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("to", "module", "name"), [("merged", merge, "save"), ("gguf", gguf, "_checked")])
-def test_an_export_that_is_cut_off_leaves_nothing(to, module, name, tmp_path, monkeypatch):
-    def breaks(*args):
+@pytest.mark.parametrize(("to", "where"), [("merged", (merge, "add_papers")), ("gguf", (gguf.gguf.quants, "quantize"))])
+def test_an_export_that_is_cut_off_leaves_nothing(to, where, tmp_path, monkeypatch):
+    def breaks(*args, **how):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, name, breaks)
-    monkeypatch.setattr(gguf.gguf.quants, "quantize", lambda data, kind: data)
+    monkeypatch.setattr(*where, breaks)
     with pytest.raises(KeyboardInterrupt):
         forms.export(RUN, to, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["home"]

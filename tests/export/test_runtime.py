@@ -1,9 +1,13 @@
 """A GGUF file answers through the same functions as a loaded model, and what is wrong with it is one line."""
 
+import os
+import signal
 import socket
+import subprocess
 import sys
 import threading
 
+import httpx
 import pytest
 
 from helpers.chat import generate
@@ -121,7 +125,7 @@ def test_what_cannot_be_served_is_one_line(written, tmp_path, monkeypatch):
     (tmp_path / "cut.gguf").write_bytes((written / "base.gguf").read_bytes()[:5000])
     with pytest.raises(ExportError) as caught:
         Served(tmp_path / "cut.gguf")
-    tells(caught.value, "cannot load")
+    tells(caught.value, "cannot serve")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -133,3 +137,19 @@ def test_what_cannot_be_served_is_one_line(written, tmp_path, monkeypatch):
         Served(written / "base.gguf")
     tells(caught.value, "xllamacpp")
     assert "[export]" in caught.value.cure
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is another signal there")
+def test_the_command_serves_two_identities_until_ctrl_c(written):
+    files = [str(written / "base.gguf"), "--adapter", str(written / "adapter.gguf"), "--port", "0"]
+    command = [sys.executable, "-u", "-m", "helpers", "serve", *files]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
+        address = process.stdout.readline().split()[2]
+        said = []
+        for scale in (1.0, 0.0):
+            body = {"messages": [{"role": "user", "content": "Hi"}], "temperature": 0, "max_tokens": 4}
+            body["lora"] = [{"id": 0, "scale": scale}]
+            reply = httpx.post(f"{address}/chat/completions", json=body, trust_env=False, timeout=60)
+            said.append(reply.json()["choices"][0]["message"]["content"])
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0 and said[0] != said[1]
