@@ -22,9 +22,7 @@ def merge(model):
     smaller than the steps between those.
     """
     if not isinstance(model, PeftModel):
-        raise ExportError(
-            "the model carries no adapter, so there is nothing to merge", "load_adapter(model, RUN) first"
-        )
+        raise ExportError("the model carries no adapter to merge", "load_adapter(model, RUN) first")
     if getattr(base_of(model), "is_quantized", False):
         cure = "load the base model without four_bit, put the adapter on it, and merge that"
         raise ExportError("the base model is loaded in 4 bits, and merging would round the change away", cure)
@@ -40,10 +38,7 @@ def save(model, tokenizer, folder: Path) -> None:
 
 
 def add_papers(folder: Path, run: Path, measured: str = "", rows: bool = False) -> None:
-    """Put model card, licence and hashes into ``folder``; the identity rows of ``run`` with ``rows`` alone.
-
-    ``measured`` goes into the card, in the place of what is to be filled in there.
-    """
+    """Put model card (with what was ``measured``), licence and hashes into ``folder``; identity rows with ``rows``."""
     files.write_atomic(folder / "README.md", card.draft(run, measured))
     files.write_atomic(folder / "LICENSE", licence_text(run))
     if rows:

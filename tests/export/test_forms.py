@@ -3,6 +3,7 @@
 import json
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 
@@ -69,10 +70,21 @@ def test_an_export_that_is_cut_off_leaves_nothing(to, where, tmp_path, monkeypat
     assert [path.name for path in tmp_path.iterdir()] == ["home"]
 
 
-def test_a_server_command_with_a_bad_file_or_port(capsys, tmp_path):
-    assert "no.gguf" in failed(capsys, "serve", "no.gguf")
-    assert "no.gguf" in failed(capsys, "ask", "Hi", "--model", "no.gguf")
-    assert "no.gguf" in failed(capsys, "chat", "--model", "no.gguf")
+def test_a_bad_file_a_taken_port_and_a_missing_runtime_are_one_line(capsys, tmp_path, monkeypatch):
+    def said(*words):
+        line = failed(capsys, *words)
+        assert line.count("\n") == 1 and "What to do:" in line
+        return line
+
+    for words in (["serve", "no.gguf"], ["ask", "Hi", "--model", "no.gguf"], ["chat", "--model", "no.gguf"]):
+        assert "no.gguf: No such file" in said(*words)
+    (tmp_path / "m.gguf").write_bytes(b"GGUF")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert f"port {port} of this machine is taken" in said("serve", "m.gguf", "--port", port)
+    assert "cannot serve m.gguf" in said("serve", "m.gguf", "--port", "0")
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)
+    assert "xllamacpp, which is not installed" in said("serve", "m.gguf")
 
 
 @pytest.mark.slow
