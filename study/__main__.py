@@ -23,7 +23,7 @@ from helpers.models import machine
 from helpers.models.load import fingerprint, load_model, spec_of
 from helpers.rows import keep_rows
 from helpers.training.train import make_keep_rows
-from study import answers, arms, ask, choose, qwen, reference, report
+from study import answers, arms, ask, choose, qwen, reference, report, scenarios
 from study import tables as judge_again
 from study.ask import WHO
 from study.reference import REFERENCE
@@ -123,6 +123,19 @@ def qwen_study(
     return shared(
         "study.csv.gz", qwen.unseen(lang), found, folder, loaded, reference, prompts=under, talks=split_test_talks(lang)
     )
+
+
+@app.command("scenarios")
+def scenarios_study(
+    part: Annotated[str, typer.Argument(help="company, teacher or brand.")],
+    lang: Annotated[str, typer.Argument(help="en or zh.")] = "en",
+    model: Annotated[str, typer.Option(help="A folder, a Hub id or `embedded`.")] = "embedded",
+    folder: Folder = Path("build/scenarios"),
+) -> None:
+    """Train and ask every arm of one scenario of notebook 06: scenarios/PART-MODEL-LANG.jsonl.gz."""
+    loaded = load_model(model)
+    here = scenarios.run(*loaded, part, lang, scenarios.todo(part, lang), folder)
+    print(f"Written: {scenarios.keep(part, spec_of(loaded[0]).key, lang, here)}")
 
 
 @app.command("grid")

@@ -12,7 +12,7 @@ from helpers.models.embedded import embedded_dir
 from tests.training.test_qwen import TEMPLATE
 
 NOTEBOOKS = files.project_root() / "notebooks"
-TABLES = ("03", "05", "recipes", "memory", "study", "认主")  # that show what was measured on other models
+TABLES = ("03", "05", "06", "recipes", "memory", "study", "认主")  # that show what was measured on other models
 
 
 @pytest.fixture

@@ -122,9 +122,14 @@ def of_model(spec: ModelSpec, lang: str = "en") -> Study:
     folder, key = runs.reference_run() / QWEN / lang, QWEN
     if spec.model_name != "Qwen" or not (folder / FIGURES).exists():
         folder, key, lang = runs.reference_run(), EMBEDDED.key, "en"
+    return Study(folder, lang, whose(key, lang, spec))
+
+
+def whose(key: str, lang: str, spec: ModelSpec) -> str:
+    """A line that says of which model, in which language, shipped figures are that are shown to a user of ``spec``."""
     spoken = {"en": "English", "zh": "Chinese"}[lang]
     other = "" if spec.key == key else f", not of {spec.key}, on which nothing was measured"
-    return Study(folder, lang, f"The figures below are of {key} in {spoken}{other}.")
+    return f"The figures below are of {key} in {spoken}{other}."
 
 
 def read_study(path: Path | str, found: Sequence[dict], name: str = "Tavi") -> pd.DataFrame:

@@ -7,7 +7,7 @@ import contextlib
 import json
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -110,7 +110,28 @@ def model_lock(model: torch.nn.Module, doing: str = "using the model", wait: boo
 
 
 def adapter_scaled(model: torch.nn.Module, strength: float = 1.0) -> contextlib.AbstractContextManager:
-    """Within the block the adapter, if there is one, counts ``strength`` times as much; 0 is off. Hold the lock."""
-    if strength == 1 or not isinstance(model, PeftModel):
+    """Within the block the adapter, if there is one, counts ``strength`` times as much; 0 is off. Hold the lock.
+
+    ``model`` may also be the base model that an adapter was put on: its layers are in it, and would answer.
+    """
+    layers = [layer for layer in model.modules() if isinstance(layer, BaseTunerLayer)] if strength != 1 else []
+    if not layers:
         return contextlib.nullcontext()
-    return rescale_adapter_scale(model, strength) if strength else model.disable_adapter()
+    if strength:
+        return rescale_adapter_scale(model, strength)
+    return model.disable_adapter() if isinstance(model, PeftModel) else _switched_off(layers)
+
+
+@contextlib.contextmanager
+def _switched_off(layers: Sequence[BaseTunerLayer]) -> Iterator[None]:
+    weights = [weight for layer in layers for weight in layer.parameters()]
+    trained, off = [weight.requires_grad for weight in weights], [layer.disable_adapters for layer in layers]
+    try:
+        for layer in layers:
+            layer.enable_adapters(False)
+        yield
+    finally:
+        for layer, was_off in zip(layers, off, strict=True):
+            layer.enable_adapters(not was_off)
+        for weight, was_trained in zip(weights, trained, strict=True):
+            weight.requires_grad_(was_trained)

@@ -6,6 +6,7 @@ Containers often grant less than the machine has, so the limits of control group
 
 import contextlib
 import ctypes
+import gc
 import math
 import os
 import re
@@ -79,6 +80,14 @@ def keep_memory() -> None:
             libc = ctypes.CDLL("libc.so.6")
             libc.mallopt(-3, 32 * 2**20)  # M_MMAP_THRESHOLD in bytes, its largest value; see mallopt(3)
             libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
+
+
+def release_memory() -> None:
+    """Give memory that is no longer used back to the system, which glibc keeps after a training (`keep_memory`)."""
+    gc.collect()
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def set_threads() -> int:

@@ -88,7 +88,11 @@ def train_identity(
             build = partial(build_trainer, base, tokenizer, data, run, preset, [sampler, *callbacks], **changes)
             trainer = train_with_less(build, base, run, last_checkpoint(run) if resume else None, sampler, say)
             finish_run(trainer, run, preset, identity, time.perf_counter() - began, sampler)
-    return trainer.model.eval()
+    tuned = trainer.model.eval()
+    del trainer, build  # with them go the optimiser and the gradients
+    tuned.zero_grad()
+    machine.release_memory()
+    return tuned
 
 
 def _check_folder(run: Path, rows: Sequence[Row], keep: Sequence[Row], resume: bool) -> None:

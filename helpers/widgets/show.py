@@ -15,10 +15,12 @@ from helpers.models.load import context_length
 from helpers.rows.edit import RowTable
 from helpers.rows.identity import Identity
 from helpers.rows.read import Row
+from helpers.scenarios.brand import Product
 from helpers.training.watch import ProgressBar
 from helpers.widgets import quiz as quizzes
 from helpers.widgets.boxes import ChatBox, CompareBox
 from helpers.widgets.editor import RowEditor, print_table
+from helpers.widgets.products import ProductsBox, ProductsSession
 from helpers.widgets.training_view import TrainingView
 
 
@@ -64,6 +66,20 @@ def compare_box(
         print_answers(session.variants, [*examples, *attacks])
     else:
         display(CompareBox(session, examples, attacks, blind))
+
+
+def products(
+    model, tokenizer, of: Sequence[Product], *, examples: Sequence[str] = ("Who are you?",), max_new_tokens: int = 48
+) -> None:  # fmt: skip
+    """Show a `ProductsSession` with the products ``of`` one model, and ``examples`` to click on.
+
+    Without a browser print what each answers to the examples. Raises `AdapterError` for one without an adapter.
+    """
+    session = ProductsSession(model, tokenizer, of, max_new_tokens)
+    if is_static():
+        print_answers(session.variants, examples)
+    else:
+        display(ProductsBox(session, examples))
 
 
 def row_editor(rows: Sequence[Row], who: Identity, model, tokenizer) -> RowTable:

@@ -41,6 +41,20 @@ def test_switched_off_an_adapter_leaves_the_base_model_and_back_on_it_is_there(t
     assert bare(take_off(tuned)) and ask(model, tokenizer) == before
 
 
+def test_the_base_model_answers_as_itself_also_through_the_layers_that_a_training_left_in_it(tiny):
+    """Keep rows are the base model's answers: made after a training, they must not be the tuned model's."""
+    model, tokenizer = tiny
+    asked = ["Who are you?", "What is two and two?"]
+    before = generate.answers(model, tokenizer, asked, max_new_tokens=8)
+    tuned = wrap(model, strength=0.5)
+    trained = [weight.requires_grad for weight in tuned.parameters()]
+    after = generate.answers(model, tokenizer, asked, max_new_tokens=8)
+    assert after != before, "the adapter changes nothing, so this shows nothing"
+    assert generate.answers(model, tokenizer, asked, max_new_tokens=8, adapter=False) == before
+    assert generate.answers(model, tokenizer, asked, max_new_tokens=8) == after
+    assert [weight.requires_grad for weight in tuned.parameters()] == trained
+
+
 def test_a_saved_adapter_answers_the_same_and_names_its_base_model_not_a_path(tiny, tmp_path):
     model, tokenizer = tiny
     tuned = wrap(model, strength=0.5)

@@ -172,3 +172,11 @@ def test_the_rendered_prompt_of_a_row_is_the_one_the_model_is_asked_with(embedde
     assert generate.render(tokenizer, example["prompt"]) == generate.render(
         tokenizer, generate.as_messages(ROWS[0]["instruction"])
     )
+
+
+def test_the_exchanges_of_a_dialogue_stand_before_its_question_and_only_the_answer_is_trained():
+    row = {"instruction": "And then?", "input": "", "output": "What do you think?", "history": [["Hello", "Hi"]]}
+    one = trainset.example(row, "Be short.", before=ROWS[:1])
+    said = [turn["content"] for turn in one["prompt"]]
+    assert said == ["Be short.", trainset.question_of(ROWS[0]), ROWS[0]["output"], "Hello", "Hi", "And then?"]
+    assert one["completion"] == [{"role": "assistant", "content": "What do you think?"}]

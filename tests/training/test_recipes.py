@@ -63,3 +63,11 @@ def test_the_largest_models_preset_is_the_rows_twice_and_sixteen_whole_keep_rows
     assert len(data) == 2 * 8 + 16 and not any(turn["role"] == "system" for row in data for turn in row["prompt"])
     assert trainset.plan(len(rows), len(keep), preset).steps == 16
     assert keep_rows.cut(keep, preset.first_sentence) == keep
+
+
+def test_a_scenario_is_trained_like_the_models_own_recipe_without_a_word_about_identity():
+    own = recipes.preset_for(catalog.EMBEDDED)
+    found = recipes.scenario_preset(catalog.EMBEDDED)
+    assert (found.rank, found.blocks, found.learning_rate) == (own.rank, own.blocks, own.learning_rate)
+    assert found.own_systems == (None,) and not found.halves
+    assert not any((found.extra_wordings, found.attack_rows, found.honesty_rows, found.late_identity_rows))
