@@ -54,13 +54,14 @@ def _config(model, tokenizer, max_new_tokens: int, temperature: float | None) ->
 def answers(
     model, tokenizer: PreTrainedTokenizerBase, questions: Sequence[str | Messages], *, system: str | None = None,
     adapter: bool = True, max_new_tokens: int = 64, batch: int = 16, temperature: float | None = None, seed: int = 0,
-    progress: str = "",
+    progress: str = "", adapter_names: Sequence[str] = (),
 ) -> list[str]:  # fmt: skip
     """Answer many questions in the order they have: plain texts, or conversations that end with a user turn.
 
     ``system`` is that of `as_messages`; ``adapter`` False answers with the base model under the adapter. ``batch``
     conversations at most are answered at once; in float32 the answers do not depend on it. Decoding is greedy, or
     samples with ``seed`` at a ``temperature``. ``progress`` is the label of a progress bar, empty for none.
+    ``adapter_names`` gives each question its own adapter of a model that carries several, side by side in a batch.
     A model that another program runs (`export.runtime`) brings ``served_pieces`` and is asked through it, one by one.
     """
     if hasattr(model, "served_pieces"):
@@ -87,7 +88,8 @@ def answers(
             size = max(1, min(batch, TOKENS_AT_ONCE[model.device.type] // count_tokens(tokenizer, texts[order[0]])))
             part, order = order[:size], order[size:]
             inputs = _encode(tokenizer, [texts[i] for i in part], model.device)
-            new = model.generate(**inputs, generation_config=config)[:, inputs["input_ids"].shape[1] :]
+            names = {"adapter_names": [adapter_names[i] for i in part]} if adapter_names else {}
+            new = model.generate(**inputs, **names, generation_config=config)[:, inputs["input_ids"].shape[1] :]
             found |= zip(part, tokenizer.batch_decode(new, skip_special_tokens=True), strict=True)
             bar.update(len(part))
     return [found[i].strip() for i in range(len(texts))]

@@ -136,25 +136,12 @@ def answers_as(
     """
     for key in dict.fromkeys(keys):
         _check_key(model, key)
+    how = {"max_new_tokens": max_new_tokens, "batch": batch}
+    if can_mix(model) if mixed is None else mixed:
+        return generate.answers(model, tokenizer, questions, adapter_names=keys, **how)
     found: dict[int, str] = {}
-    if not (can_mix(model) if mixed is None else mixed):
-        for key in dict.fromkeys(keys):
-            mine = [i for i, one in enumerate(keys) if one == key]
-            with speaking_as(model, key):
-                how = {"max_new_tokens": max_new_tokens, "batch": batch}
-                found |= zip(mine, generate.answers(model, tokenizer, [questions[i] for i in mine], **how), strict=True)
-        return [found[i] for i in range(len(questions))]
-    texts = [generate.render(tokenizer, generate.as_messages(question)) for question in questions]
-    order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))  # as `generate.answers`: padded to the longest
-    config = generate._config(model, tokenizer, max_new_tokens, None)
-    with model_lock(model, "answering as several products"), torch.no_grad():
-        model.eval()
-        while order:
-            longest = generate.count_tokens(tokenizer, texts[order[0]])
-            size = max(1, min(batch, generate.TOKENS_AT_ONCE[model.device.type] // longest))
-            part, order = order[:size], order[size:]
-            inputs = generate._encode(tokenizer, [texts[i] for i in part], model.device)
-            new = model.generate(**inputs, adapter_names=[keys[i] for i in part], generation_config=config)
-            new = new[:, inputs["input_ids"].shape[1] :]
-            found |= zip(part, tokenizer.batch_decode(new, skip_special_tokens=True), strict=True)
-    return [found[i].strip() for i in range(len(texts))]
+    for key in dict.fromkeys(keys):
+        mine = [i for i, one in enumerate(keys) if one == key]
+        with speaking_as(model, key):
+            found |= zip(mine, generate.answers(model, tokenizer, [questions[i] for i in mine], **how), strict=True)
+    return [found[i] for i in range(len(questions))]
