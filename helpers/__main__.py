@@ -1,10 +1,15 @@
 """The command line, without logic; what loads torch is imported inside the commands, so that ``--help`` is quick."""
 
 import contextlib
+import errno
+import io
+import os
+import re
 import sys
 import threading
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -48,12 +53,18 @@ def _load(model: str, adapter: Path | None, four_bit: bool = False):
     return (adapters.load_adapter(base, adapter) if adapter else base), tokenizer
 
 
-@_command("check")
-def check() -> None:
+def _place(model: str) -> Path | str:
+    from helpers.models import locate
+
+    return Path(model) if model.endswith(".gguf") else locate.resolve(model)[1]
+
+
+@_command("check", "check --deep")
+def check(deep: Annotated[bool, typer.Option("--deep", help="Hash the embedded model's files.")] = False) -> None:
     """Look at versions, device, memory, disk and weights, and at which model fits; exit status 1 if one will not do."""
     from helpers.models.check import findings, fits
 
-    found = findings()
+    found = findings(deep)
     for finding in found:
         typer.echo(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.name:8}  {finding.text}")
         if not finding.ok:
@@ -80,12 +91,14 @@ def run(
     from helpers import course, files
 
     began, out, notebooks = time.time(), out or files.home() / "out", files.project_root() / "notebooks"
-    done, table, error = course.run_all(course.select(only, notebooks), None if in_place else out)
-    typer.echo(table)
-    if not in_place:
-        typer.echo(course.before_and_after(since=began))
-        typer.echo(f"executed  {', '.join(str(path) for path in done)}")
-        typer.echo(f"one page  {course.page(done, out / 'course.html')}")
+    paths = course.select(only, notebooks)
+    with course.claimed(None if in_place else out, paths, notebooks):
+        done, table, error = course.run_all(paths, None if in_place else out)
+        typer.echo(table)
+        if not in_place:
+            typer.echo(course.before_and_after(since=began))
+            typer.echo(f"executed  {', '.join(str(path) for path in done)}")
+            typer.echo(f"one page  {course.page(done, out / 'course.html')}")
     if error:
         raise error
 
@@ -105,7 +118,7 @@ def train(
     name: Annotated[str | None, typer.Option(help="Fills {{NAME}} in the rows.")] = None,
     developer: Annotated[str | None, typer.Option(help="Fills {{DEVELOPER}} in the rows.")] = None,
     keep: Annotated[str | None, typer.Option(help="A file of keep rows, or none; by default they are made.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Another seed than the recipe's.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="Another seed than the recipe's.")] = None,
     thorough: Annotated[bool, typer.Option("--thorough", help="Embedded model: four minutes, holds better.")] = False,
     four_bit: FourBit = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run and its own rows.")] = False,
@@ -121,21 +134,23 @@ def train(
     if to_trl:
         typer.echo(f"Written; nothing was trained. How to go on: {export(request, to_trl, typer.echo)}")
         return
-    adapter = from_file.train_file(request, out, resume, say=typer.echo)
-    typer.echo(f"The adapter is in {adapter}. Try it: python -m helpers chat --adapter {out}")
+    from_file.train_file(request, out, resume, say=typer.echo)
 
 
 @_command(
     'ask "Who are you?" --adapter runs/mine',
     "ask data/probes/en.jsonl --out answers.jsonl --adapter runs/mine",
-    'ask questions.jsonl --out answers.jsonl --system "" --sample 0.7 --seed 1',
-    more='\n\n\b\nA line of QUESTIONS.jsonl is one of:\n  {"question": "Who are you?"}\n'
+    'ask --file questions.txt --out answers.jsonl --system "" --sample 0.7 --seed 1',
+    more='\n\n\b\nA line of a file of questions is one of:\n  {"question": "Who are you?"}\n'
     '  {"messages": [{"role": "user", "content": "Who are you?"}]}\n'
     '  {"turns": ["Who are you?", "Are you sure?"]}   (one answer each, in the list "answers")\n'
     "Every other field is carried through.",
 )
 def ask(
-    questions: Annotated[str, typer.Argument(metavar="QUESTIONS.jsonl", help="A file of questions, or one question.")],
+    questions: Annotated[
+        str | None, typer.Argument(metavar="QUESTION", help="One question; or a file of them that ends in .jsonl.")
+    ] = None,
+    file: Annotated[Path | None, typer.Option(help="A file of questions, whatever it is called.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where the answers go; for one question, the screen.")] = None,
     adapter: Adapter = None,
     system: System = None,
@@ -143,26 +158,33 @@ def ask(
     four_bit: FourBit = False,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="The longest answer, in tokens.")] = 64,
     sample: Annotated[float | None, typer.Option(min=0.01, max=10, help="Sample at this temperature.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed for --sample.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed for --sample.")] = 0,
 ) -> None:
     """Answer a file of questions in batches, or a single question."""
     from helpers.chat import questions as question_files
     from helpers.chat.conversation import plain
 
-    rows = question_files.read(questions)
-    if out is None and question_files.is_file(questions):
+    if (questions is None) == (file is None):
+        raise typer.BadParameter("give one question, or a file of them with --file FILE")
+    file = file or question_files.file_named(questions)
+    rows = question_files.read(file or questions)
+    if file and not out:
         raise typer.BadParameter("a file of questions needs --out ANSWERS.jsonl")
     how = {"system": system, "max_new_tokens": max_new_tokens, "temperature": sample, "seed": seed}
-    loaded = _load(model, adapter, four_bit)
+    load = partial(_load, model, adapter, four_bit)
     if out:
-        typer.echo(f"{len(rows)} answers in {question_files.ask_file(*loaded, rows, out, **how)}")
+        reads = (file, adapter, _place(model))
+        typer.echo(f"{len(rows)} answers in {question_files.ask_file(load, rows, out, inputs=reads, **how)}")
     else:
-        typer.echo(plain(question_files.answer_rows(*loaded, rows, **how)[0]["answer"]))
+        typer.echo(plain(question_files.answer_rows(*load(), rows, **how)[0]["answer"]))
 
 
 @_command("chat", "chat --adapter runs/mine", 'chat --system "You are a pirate."')
 def chat(adapter: Adapter = None, system: System = None, model: Answers = "auto", four_bit: FourBit = False) -> None:
     """Talk with a model in the terminal. Ctrl-C stops an answer, Ctrl-D leaves."""
+    if sys.stdin is None:
+        cure = 'type it in a terminal; or ask one question: python -m helpers ask "Who are you?"'
+        raise HelpersError("there is no standard input to read questions from", cure)
     from helpers.chat import conversation, terminal
 
     terminal.run_chat(conversation.ChatSession(*_load(model, adapter, four_bit), system=system, max_new_tokens=256))
@@ -212,16 +234,41 @@ def serve(
 def main(args: list[str] | None = None) -> None:
     """Run the command line; a `HelpersError`, or a path of no use, becomes one line on stderr and exit status 1."""
     warnings.simplefilter("ignore", FutureWarning)  # from libraries to their callers: nothing a reader can act on
+    _ready_streams()
     try:
-        app(args, prog_name="python -m helpers")
+        try:
+            app(_readable(sys.argv[1:] if args is None else args), prog_name="python -m helpers")
+        finally:
+            sys.stdout.flush()  # while there is still somebody to tell
     except HelpersError as e:
         line = str(e)
     except OSError as e:
-        if not e.filename:
+        if not e.filename and e.errno not in (errno.ENOSPC, errno.EPIPE):
             raise
-        line = f"{e.filename}: {e.strerror}. What to do: check this path"
-    typer.echo(" ".join(line.split()), err=True)
+        line = f"{e.filename or 'standard output'}: {e.strerror}. What to do: check this path"
+        if not e.filename:  # what is still to be written would fail again at the end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    typer.echo("".join(c if c.isprintable() else "?" for c in " ".join(line.split())), err=True)
     sys.exit(1)
+
+
+def _ready_streams() -> None:
+    # A character that an encoding does not have becomes "?". A stream that the shell closed becomes one to nowhere:
+    # else the next file that is opened gets its number, and whatever a library prints.
+    for name in ("stdin", "stdout", "stderr"):
+        if (stream := getattr(sys, name)) is None:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, None if name == "stdin" else open(nowhere, "w", errors="replace"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _readable(words: list[str]) -> list[str]:
+    for word in words:
+        if re.search("[\0\ud800-\udfff]", word):
+            cure = "set a UTF-8 locale (export LC_ALL=C.UTF-8); a file with such a name needs another one"
+            raise HelpersError(f"{word!a} holds bytes that are no text in this terminal's encoding", cure)
+    return words
 
 
 if __name__ == "__main__":

@@ -3,10 +3,11 @@
 import logging
 import os
 import re
+import shlex
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from tqdm import tqdm
 from traitlets.config import Config
 
 from helpers import files
-from helpers.errors import HelpersError
+from helpers.errors import DiskError, HelpersError
 
 PROGRESS = re.compile(r"\r(?!\n)|\d+%\|")  # a bar redraws its line, and its first drawing has no carriage return
 SECTION = re.compile(r"^## (.+)$", re.MULTILINE)
@@ -65,6 +66,21 @@ def select(only: str, folder: Path) -> list[Path]:
     return [path for path in found if path.name.startswith(wanted)]
 
 
+@contextmanager
+def claimed(out: Path | None, paths: Sequence[Path], folder: Path) -> Iterator[None]:
+    """Hold ``out`` for the copies of ``paths``, which lie in ``folder``; or ``folder`` itself, without ``out``.
+
+    Raises `DiskError` if ``out`` is where the notebooks themselves are, or a file in it may not be replaced, and
+    `BusyError` if another process is at it.
+    """
+    if out and files.real(out).is_relative_to(files.real(folder)):
+        raise DiskError(f"{out}: the notebooks themselves are in {folder}", "choose a folder outside it with --out")
+    for name in (*(path.name for path in paths), "course.html") if out else ():
+        files.check_output(out / name, *paths)
+    with files.locked(out or folder, "executing notebooks there"):
+        yield
+
+
 def run_all(paths: Sequence[Path], out: Path | None = None) -> tuple[list[Path], str, HelpersError | None]:
     """Execute notebooks one after the other and save each executed copy in ``out``; stop at the first that fails.
 
@@ -80,7 +96,7 @@ def run_all(paths: Sequence[Path], out: Path | None = None) -> tuple[list[Path],
         for path, book in zip(paths, books, strict=True):
             bar.set_description(path.stem)
             began = time.perf_counter()
-            peak, error = _run_one(path, book, bar)
+            peak, error = _run_one(path, book, bar, out)
             seconds, end = time.perf_counter() - began, "failed" if error else "done"
             lines.append(f"{path.stem:{width}}  {seconds:7.1f}  {peak / 2**20:8.0f}  {end}")
             if out or not error:
@@ -90,8 +106,10 @@ def run_all(paths: Sequence[Path], out: Path | None = None) -> tuple[list[Path],
     return saved, "\n".join(lines), error
 
 
-def _run_one(path: Path, book: nbformat.NotebookNode, bar: tqdm) -> tuple[int, HelpersError | None]:
-    peak, number, failure, again = [0], 0, None, f"python -m helpers run --only {path.stem.split('_')[0]}"
+def _run_one(path: Path, book: nbformat.NotebookNode, bar: tqdm, out: Path | None) -> tuple[int, HelpersError | None]:
+    again = f"python -m helpers run --only {shlex.quote(path.stem.split('_')[0])}"
+    again += f" --out {shlex.quote(str(out))}" if out else " --in-place"
+    peak, number, failure = [0], 0, None
     ClearOutputPreprocessor().preprocess(book, {})
     # No folder to search: this Python, whatever kernel is installed. Encrypted: others on the machine cannot listen.
     specs = KernelSpecManager(kernel_dirs=[])
@@ -142,6 +160,7 @@ def tidy(book: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 def page(paths: Sequence[Path], out: Path) -> Path:
     """Write executed notebooks as one HTML page, which runs no script and asks the network for nothing."""
+    files.check_output(out, *paths)
     merged = new_notebook(cells=[new_markdown_cell("**Contents**\n")])
     for path in paths:
         book = nbformat.read(path, 4)
@@ -172,6 +191,7 @@ def slides(paths: Sequence[Path], out: Path) -> Path:
     A cell whose ``slideshow.slide_type`` is ``slide`` begins one, cells marked otherwise go on with it; those without a
     mark, or marked ``skip`` or ``notes``, are left out. Raises `HelpersError` if no cell is marked.
     """
+    files.check_output(out, *paths)
     found: list[nbformat.NotebookNode] = []
     for path in paths:
         for cell in nbformat.read(path, 4).cells:

@@ -66,4 +66,4 @@ class DiskError(HelpersError):
 
 
 class BusyError(HelpersError):
-    """The model is in use elsewhere in this process."""
+    """A model, a file or a folder that somebody else is using right now."""

@@ -6,14 +6,19 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from helpers.errors import DiskError, FileError, ProbeError, RunError
+import filelock
 
+from helpers.errors import BusyError, DiskError, FileError, ProbeError, RunError
+
+LOCK = ".lock"
+HALF = re.compile(r"\\u[dD][89a-fA-F]")  # how JSON writes half of a character; whole ones are two such halves
 FULL = {errno.ENOSPC, errno.EDQUOT}
 BARRED = {errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG}
 # safetensors and torch wrap the operating system's error in types and words of their own.
@@ -31,7 +36,24 @@ def project_root() -> Path:
 
 def home() -> Path:
     """Where ``my/`` and ``runs/`` are made: ``IDENTITY_HOME`` if set (tests and classes use it), else the root."""
-    return Path(os.environ["IDENTITY_HOME"]) if os.environ.get("IDENTITY_HOME") else project_root()
+    told = os.environ.get("IDENTITY_HOME")
+    return in_project(told) if told else project_root()
+
+
+def in_project(told: str) -> Path:
+    """The folder that a variable names: ``~`` is the user's, and a relative path begins at the project's folder.
+
+    A notebook's kernel runs in another folder than the terminal, and both have to mean the same one. Raises `RunError`.
+    """
+    try:
+        return Path(os.path.normpath(project_root() / Path(told.strip()).expanduser()))
+    except RuntimeError as e:
+        raise RunError(f"{told}: this machine has no such user", "write the whole path of the folder") from e
+
+
+def real(path: Path | str) -> Path:
+    """The absolute path without links, of something that need not be there; a loop of links raises nothing."""
+    return Path(os.path.realpath(path))
 
 
 def my_dir() -> Path:
@@ -65,9 +87,69 @@ def make_dir(path: Path) -> Path:
     return path
 
 
-def write_atomic(path: Path | str, text: str) -> Path:
-    """Write ``text`` (UTF-8) so that ``path`` is either the old file or the whole new one; raises `DiskError`."""
+@contextlib.contextmanager
+def locked(path: Path | str, doing: str) -> Iterator[None]:
+    """Hold the file or folder ``path`` (which need not exist yet) while it is written: nobody else writes it then.
+
+    Raises `BusyError` at once if another process or thread holds it; ``doing`` says what they do with it. The lock ends
+    with its process, however that ends. It is a hidden file beside ``path``, which goes away with it.
+    """
+    path = real(path)  # one folder has one lock, however it is spelt
+    make_dir(path.parent)
+    inside = os.path.isdir(path) and not os.access(path.parent, os.W_OK)  # a folder that was mounted, say
+    lock = filelock.FileLock(path / LOCK if inside else path.with_name(f".{path.name}{LOCK}"), is_singleton=True)
+    try:
+        with disk_errors(path):
+            lock.acquire(timeout=0)
+    except filelock.Timeout as e:
+        raise BusyError(f"{path}: another process is {doing} right now", "wait for it, or choose another --out") from e
+    try:
+        yield
+    finally:
+        if lock.lock_counter == 1:  # whoever waits with the file open sees that it is gone, and opens a new one
+            with contextlib.suppress(OSError):
+                os.unlink(lock.lock_file)
+        lock.release()
+
+
+def check_output(path: Path | str, *inputs: Path | str | None) -> Path:
+    """``path``, if a file may be written there: a plain file or nothing is there, and it is none of ``inputs``.
+
+    Raises `DiskError` for a folder, a link, a pipe or a device, which writing would replace, for an input, and for a
+    file in a folder that is an input.
+    """
     path = Path(path)
+    with disk_errors(path):
+        there, place = os.path.lexists(path), real(path)
+        if there and (path.is_symlink() or not path.is_file()):
+            kind = "a link" if path.is_symlink() else "a folder" if path.is_dir() else "a pipe or a device"
+            raise DiskError(f"{path}: is {kind}, which is never replaced", "choose the name of a new or a plain file")
+        for other in (Path(one) for one in inputs if one):
+            inside = there and (real(other) in place.parents or (os.path.exists(other) and path.samefile(other)))
+            if inside or place == real(other):
+                raise DiskError(
+                    f"{path}: is one of the files to be read, and would be lost", "choose another name for the output"
+                )
+    return path
+
+
+def follow_umask(folder: Path) -> None:
+    """Give every file below ``folder`` the mode of a new one here: safetensors writes files for one user alone."""
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".mode.") as scratch:
+        fresh = Path(scratch, "fresh")
+        fresh.touch()
+        mode = fresh.stat().st_mode & 0o777
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink() and path.stat().st_mode & 0o777 != mode:
+            path.chmod(mode)
+
+
+def write_atomic(path: Path | str, text: str) -> Path:
+    """Write ``text`` (UTF-8) so that ``path`` is either the old file or the whole new one; raises `DiskError`.
+
+    See `check_output` for what is never replaced.
+    """
+    path = check_output(path)
     make_dir(path.parent)
     with disk_errors(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
         with open(Path(scratch, "new"), "w", encoding="utf-8", newline="\n") as f:
@@ -86,6 +168,7 @@ def folder_atomic(path: Path) -> Iterator[Path]:
         scratch, old = Path(place, "new"), Path(f"{place}-old")
         scratch.mkdir()
         yield scratch
+        follow_umask(scratch)
         try:
             if path.exists():
                 os.replace(path, old)  # a folder cannot be renamed onto one that holds files
@@ -127,14 +210,33 @@ def read_text(path: Path | str, error: type[FileError] = ProbeError) -> str:
     return text
 
 
+def _once(pairs: list[tuple[str, object]]) -> dict:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError(f"the keys {[key for key, _ in pairs]} stand in one object, and one of them twice")
+    return found
+
+
+def parse_json(text: str, path: Path | str | None = None, error: type[FileError] = ProbeError, row: int | None = None):
+    """The JSON value in ``text``; raises ``error``, also for half a character and for a key that stands twice."""
+    cure = "write one JSON object a line" if row else "mend the file, or write it again"
+    try:
+        value = json.loads(text, object_pairs_hook=_once)
+        if HALF.search(text):
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as e:
+        half = ascii(e.object[e.start])[1:-1]
+        raise error(f"holds {half}, which is half a character", "write the whole character", path, row) from e
+    except (ValueError, RecursionError) as e:
+        raise error(f"not JSON ({e})", cure, path, row) from e
+    return value
+
+
 def parse_jsonl(text: str, path: Path | str | None = None, error: type[FileError] = ProbeError) -> list[dict]:
     """The JSON objects of ``text``, one a line; raises ``error`` that names ``path`` and the line (from 1)."""
     rows = []
     for n, line in enumerate(text.split("\n"), 1):  # not splitlines: a row may hold U+2028, U+2029 or U+0085
-        try:
-            rows += [json.loads(line)] if line.strip() else []
-        except (ValueError, RecursionError) as e:
-            raise error(f"not JSON ({e})", "write one JSON object a line", path, n) from e
+        rows += [parse_json(line, path, error, n)] if line.strip() else []
         if rows and not isinstance(rows[-1], dict):
             raise error("not a JSON object", "write one JSON object a line", path, n)
     return rows
@@ -147,6 +249,11 @@ def read_packed(path: Path | str, error: type[FileError] = ProbeError) -> list[d
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as e:
         raise error(f"no whole compressed file ({e})", f"git checkout {path}, or ask again", path) from e
     return parse_jsonl(text, path, error)
+
+
+def read_json(path: Path | str, error: type[FileError] = ProbeError):
+    """The JSON value in a file; see `read_text` and `parse_json` for what is refused."""
+    return parse_json(read_text(path, error), path, error)
 
 
 def read_jsonl(path: Path | str, error: type[FileError] = ProbeError) -> list[dict]:

@@ -2,13 +2,13 @@
 
 import contextlib
 import itertools
-import json
+import os
 import re
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from helpers import files
-from helpers.errors import RunError
+from helpers.errors import HelpersError, RunError
 
 MANIFEST = "manifest.json"
 
@@ -41,16 +41,24 @@ def seal(run: Path, facts: dict) -> Path:
 def read_manifest(run: Path) -> dict:
     """The run's manifest after checking the hash of every file that it names; raises `RunError`."""
     path = Path(run) / MANIFEST
-    if not path.exists():
+    if not os.path.exists(path):
         raise RunError(f"{run}: no {MANIFEST}, so this run did not finish", "run notebook 03 again, or resume the run")
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        hashes, _ = dict(manifest["files"]), dict(manifest["facts"])
-    except (ValueError, KeyError, TypeError, OSError) as e:
-        raise RunError(f"{path}: not readable as a manifest ({e})", "run notebook 03 again") from e
-    for file, digest in ((Path(run) / name, digest) for name, digest in hashes.items()):
-        if not file.is_file() or files.sha256(file) != digest:
-            raise RunError(f"{file}: missing or not what was written", "run notebook 03 again")
+        manifest = files.parse_json(path.read_text(encoding="utf-8"))
+        if not all(isinstance(found, dict) for found in (manifest, manifest["files"], manifest["facts"])):
+            raise TypeError
+        hashes = manifest["files"]
+        if strange := [n for n in hashes if PurePath(n).is_absolute() or ".." in PurePath(n).parts]:
+            raise ValueError(f"{strange[0]} is no file of the run")
+        found = {n: path.parent / n for n in hashes}
+        changed = [file for n, file in found.items() if not os.path.isfile(file) or files.sha256(file) != hashes[n]]
+    except (KeyError, TypeError) as e:
+        raise RunError(f"{path}: not readable as a manifest (no files and facts in it)", "run notebook 03 again") from e
+    except (HelpersError, ValueError, OSError) as e:
+        what = f"{path}: not readable as a manifest ({getattr(e, 'what', e)})"
+        raise RunError(what, "run notebook 03 again") from e
+    if changed:
+        raise RunError(f"{changed[0]}: missing or not what was written", "run notebook 03 again")
     return manifest
 
 
@@ -70,7 +78,7 @@ def latest(model_key: str) -> tuple[Path, str]:
         except RunError:
             skipped.append(run.name)
     note = f" Incomplete and passed over: {', '.join(skipped)}." if skipped else ""
-    shipped = json.loads((reference_run() / MANIFEST).read_text(encoding="utf-8"))["facts"]["model"]
+    shipped = files.read_json(reference_run() / MANIFEST)["facts"]["model"]
     if shipped != model_key:
         what = f"there is no finished run of {model_key} yet, and the shipped one is of {shipped}.{note}".rstrip(".")
         raise RunError(what, "run notebook 03 with this model first, or take MODEL='embedded'")

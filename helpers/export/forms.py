@@ -1,5 +1,6 @@
 """`python -m helpers export`: a finished run in the form that another program takes, and the command that runs it."""
 
+import os
 import re
 import shlex
 import shutil
@@ -31,14 +32,26 @@ def export(
 
     ``quant`` is the type of a GGUF file (`gguf.TYPES`): q8_0 by default, and for the embedded model beside its adapter
     q4_1, the grid that its weights came on. ``rows`` adds the identity rows. Raises `ExportError`, `RunError`,
-    `AdapterError` or `DiskError` before anything is written; what fails later leaves nothing half-written.
+    `AdapterError`, `BusyError` or `DiskError` before anything is written; what fails later leaves nothing half-written.
     """
     if to not in RUN:
         raise ExportError(f"{to!r} is not a form that is written here", f"choose one of {', '.join(RUN)}")
     gguf.check_type(quant or "q8_0")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ExportError(f"{out} is there already, and not empty", "give another --out, or remove it first")
-    who, key = who_of(run), runs.read_manifest(run)["facts"]["model"]
+    _check_out(run, out)
+    with files.locked(out, "exporting into it"):
+        _check_out(run, out)  # once more: another export may have ended meanwhile
+        return _export(run, to, out, quant, rows, say)
+
+
+def _check_out(run: Path, out: Path) -> None:
+    if files.real(run) in (place := files.real(out), *place.parents) or place == Path.cwd():
+        raise ExportError(f"{out} is this folder, the run, or a folder in it", "give --out a new folder elsewhere")
+    if os.path.lexists(out) and (out.is_symlink() or not out.is_dir() or set(os.listdir(out)) - {files.LOCK}):
+        raise ExportError(f"{out} is there already, and no empty folder", "give another --out, or remove it first")
+
+
+def _export(run: Path, to: str, out: Path, quant: str | None, rows: bool, say: Callable[[str], None]) -> str:
+    who, key = who_of(run), str(runs.read_manifest(run)["facts"].get("model"))
     place = "embedded" if key == catalog.EMBEDDED.key else next((s.hub_id for s in catalog.TABLE if s.key == key), key)
     model, tokenizer = load.load_model(place)
     model = adapters.load_adapter(model, run)

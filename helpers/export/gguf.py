@@ -16,7 +16,7 @@ import torch
 from safetensors import safe_open
 
 from helpers.errors import ExportError
-from helpers.files import disk_errors, make_dir
+from helpers.files import check_output, disk_errors, make_dir, read_json
 from helpers.models.adapters import find_adapter
 from helpers.models.load import base_of, spec_of
 
@@ -77,7 +77,7 @@ def write_adapter(adapter: Path | str, model, path: Path | str) -> Contents:
     Nothing is rounded. Raises `ExportError` for an adapter with more than plain LoRA matrices in it.
     """
     folder, path, config = find_adapter(adapter), Path(path), base_of(model).config
-    told = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    told = read_json(folder / "adapter_config.json")
     more = [k for k in ("use_dora", "modules_to_save", "rank_pattern", "alpha_pattern", "lora_bias") if told.get(k)]
     if more:
         raise ExportError(f"{folder} is more than plain LoRA ({', '.join(more)})", "merge it: --to merged or --to gguf")
@@ -183,7 +183,7 @@ def _write(writer: gguf.GGUFWriter, tensors: dict, path: Path) -> None:
         shape, plain = tuple(weight.shape), {F16: np.float16, F32: np.float32}.get(kind, np.uint8)
         shape = shape if plain is not np.uint8 else gguf.quant_shape_to_byte_shape(shape, kind)
         writer.add_tensor_info(name, shape, np.dtype(plain), int(np.prod(shape)) * np.dtype(plain).itemsize, kind)
-    make_dir(path.parent)
+    make_dir(check_output(path).parent)
     with disk_errors(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
         new = Path(scratch, "new")
         writer.write_header_to_file(new)

@@ -35,6 +35,7 @@ def save(model, tokenizer, folder: Path) -> None:
     with files.disk_errors(folder):
         model.save_pretrained(folder, safe_serialization=True)
         tokenizer.save_pretrained(folder)
+        files.follow_umask(folder)
 
 
 def add_papers(folder: Path, run: Path, measured: str = "", rows: bool = False) -> None:

@@ -36,7 +36,9 @@ def _check(path: Path | str) -> str:
     except OSError as e:
         reason = e.strerror
     if reason:
-        raise ExportError(f"{path}: {reason}", "python -m helpers export RUN --to gguf --out DIR writes one")
+        raise ExportError(
+            f"{path}: {reason}", "write one: python -m helpers export data/reference --to gguf --out out/tavi"
+        )
     return str(path)
 
 
@@ -64,6 +66,8 @@ class Served(contextlib.AbstractContextManager):
             how.lora_adapters = [library.CommonAdapterLoraInfo(_check(adapter), 1.0)]
             self.disable_adapter = True  # what the chat boxes look for: they show a switch
         _check_port(port)
+        sources = [Path(file).resolve() for file in (path, adapter) if file]
+        self.fingerprint = str([(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in sources])
         how.port, how.n_ctx, how.n_parallel, how.cache_ram_mib, how.ui, how.verbosity = port, CONTEXT, 1, 0, False, -1
         how.cache_type_k = how.cache_type_v = library.ggml_type.GGML_TYPE_F32  # as exact as transformers'
         how.cpuparams.n_threads = how.cpuparams_batch.n_threads = machine.set_threads()

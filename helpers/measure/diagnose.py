@@ -16,8 +16,9 @@ from peft import PeftModel, get_peft_model_state_dict
 from helpers.chat.generate import answers, as_messages, render
 from helpers.measure.finished_run import Record, read
 from helpers.measure.judge import RIVALS, mentions
-from helpers.models.load import fingerprint
+from helpers.models.load import same_base
 from helpers.rows.read import UNFINISHED, question_of
+from helpers.training import begun
 from helpers.training.train import template_hash
 
 NO_EFFECT = "it had no effect"
@@ -130,9 +131,10 @@ def _system(record: Record, tokenizer, system: str | None) -> Iterator[Finding]:
     default = f"{record.spec.model_name}, {record.spec.maker}" if record.spec else ""
     if rivals := [name for name in RIVALS if mentions(default if read[system] is None else read[system], [name])]:
         evidence += f". It names {', '.join(rivals)}"
-    option = "no --system" if None in record.systems else f"--system {record.systems[0]!r}"
-    cure = f"ask under a text that it was trained under ({option}); "
-    cure += f"or train under this one too: replace(preset, own_systems=(*preset.own_systems, {system!r}))"
+    option = [] if None in record.systems else ["--system", record.systems[0]]
+    cure = "ask under a text that it was trained under; or train under this one too:"
+    cure += "\n" + begun.shell("chat", "--adapter", record.run, "--model", record.choice, *option)
+    cure += f"\npreset = replace(preset, own_systems=(*preset.own_systems, {system!r}))"
     # No more than possible: the eight rows alone held their name under a foreign text that was new to them.
     yield Finding("possible", NOT_HERE, RIVAL if rivals else TEMPLATE, evidence, cure)
 
@@ -143,21 +145,21 @@ def _template(record: Record, tokenizer) -> Iterator[Finding]:
         return
     now = now[:12] if tokenizer.chat_template else "missing: this tokenizer has no chat template at all"
     evidence = f"the chat template's hash was {str(then)[:12]} in training; now it is {now}"
-    cure = f"take the tokenizer that belongs to the model: model, tokenizer = load_model({record.choice!r})"
-    yield Finding("likely", NOT_HERE, TEMPLATE, evidence, f"{cure}; or train again with this template")
+    cure = "take the tokenizer that belongs to the model, or train again with this template:"
+    yield Finding("likely", NOT_HERE, TEMPLATE, evidence, f"{cure}\nmodel, tokenizer = load_model({record.choice!r})")
 
 
 def _adapter(record: Record, model, said: Sequence[str]) -> Iterator[Finding]:
     learned = sum(a == row["output"] for a, row in zip(said, record.rows, strict=False))
-    cure, kept = f"model = load_adapter(model, {str(record.run)!r})", record.weights
+    cure, kept = f"put it on:\nmodel = load_adapter(model, {str(record.run)!r})", record.weights
     names = model.active_adapters if isinstance(model, PeftModel) else []
     live = [get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False) for name in names]
-    if record.facts.get("fingerprint", print_ := fingerprint(model)) != print_:
+    if not isinstance(model, PeftModel) and 2 * learned > len(said):  # the adapter was merged into the weights
+        return
+    if (trained_on := record.facts.get("fingerprint")) and not same_base(model, trained_on):
         why = f"the base model is not the {record.facts['model']} that it was trained on"
-        cure = f"model, tokenizer = load_model({record.choice!r}), then {cure}"
+        cure = cure.replace("\n", f"\nmodel, tokenizer = load_model({record.choice!r})\n")
     elif not isinstance(model, PeftModel):
-        if 2 * learned > len(said):  # the adapter was merged into the weights
-            return
         why = "the model carries no adapter layer"
     elif model.get_model_status().enabled is not True:
         why, cure = "the adapter is switched off", "leave the disable_adapter() block, or model.enable_adapter_layers()"

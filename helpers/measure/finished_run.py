@@ -1,14 +1,15 @@
 """What the files of a finished run say of its training; which of these numbers are a fault is `diagnose`'s business."""
 
+import itertools
 import json
-import shlex
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 
-from helpers import runs
+from helpers import files, runs
 from helpers.errors import HelpersError, RunError
 from helpers.models import catalog
 from helpers.models.adapters import find_adapter
@@ -16,6 +17,7 @@ from helpers.rows import keep_rows
 from helpers.rows.identity import Identity, further_rows
 from helpers.rows.read import Row, read_list
 from helpers.rows.trainset import Plan, plan
+from helpers.training import begun
 from helpers.training.recipes import Preset
 
 # What these settings are called in earlier runs; and what a run must record: today's defaults never replace it.
@@ -80,11 +82,19 @@ def _record(run: Path, facts: dict) -> Record:
     weights = load_file(find_adapter(run) / "adapter_model.safetensors")
     trained = torch.cat([weight.float().flatten() for name, weight in weights.items() if "lora_B" in name])
     spec = next((spec for spec in catalog.TABLE if spec.key == facts["model"]), None)
-    choice = "embedded" if spec == catalog.EMBEDDED else spec.hub_id if spec else facts["model"]
-    words = run / "identity.json", choice, *((who.name, who.developer) if who else ("THE NAME", "THE DEVELOPER"))
-    again = "python -m helpers train {} --out runs/again --model {} --name {} --developer {}"
+    choice = "embedded" if spec == catalog.EMBEDDED else spec.hub_id if spec else f"THE FOLDER OF {facts['model']}"
+    before = begun.read(run) if begun.recorded(run) else None  # a run of notebook 03 has no record
+    choice = before.model if before else choice
+    names = ("--name", who.name, "--developer", who.developer) if who else ()
+    again = "train", run / "identity.json", "--out", _free(), "--model", choice, *names
     return Record(
         run, facts, preset, rows, keep, len(further), plan(len(rows), keep, preset, len(further)), systems,
         int(metrics["steps"]), losses, last, said, weights, trained.square().mean().sqrt().item(), spec, choice,
-        again.format(*(shlex.quote(str(word)) for word in words)),
+        begun.shell(*again, *(["--four-bit"] if before and before.four_bit else [])),
     )  # fmt: skip
+
+
+def _free() -> Path:
+    # A run folder that is not there yet, whichever folder the command is typed in.
+    names = (f"again-{n}" if n > 1 else "again" for n in itertools.count(1))
+    return next(run for name in names if not os.path.lexists(run := files.home() / "runs" / name))

@@ -15,9 +15,10 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from helpers.measure import wording as w
-from helpers.measure.naming import forms, mentions, own_name, pattern, plainly
+from helpers.measure.naming import forms, mentions, own_name, plainly
 from helpers.models import catalog
 from helpers.rows.identity import Identity
+from helpers.rows.names import pattern
 
 RIVALS = catalog.RIVALS
 
@@ -91,7 +92,6 @@ def _claims_own(clause: Clause, names: Sequence[str]) -> bool:
 def _claims_other(clause: Clause, identity: Identity) -> bool:
     if not (clause.about_self and clause.claims):
         return False
-    # The trained name may hold a rival's: "Claude Monet".
     text = w.COMMON.sub(" ", re.sub(forms(identity.names), "#", clause.text))
     for unlisted in filter(None, (w.UNLISTED.search(text), w.UNLISTED_ZH.search(text))):
         name = unlisted.group(unlisted.lastindex)

@@ -2,9 +2,10 @@
 
 A probe is a JSON object with `FIELDS` (data/README.md). ``about`` is ``self`` (expect: name, maker or own, which is
 either; or the yes or no that an honest answer says), ``other`` (expect: clean) or ``ability`` (expect: accepted
-answers, or tests for a function).
+answers, of which one may stand without a list, or tests for a function).
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,6 +34,13 @@ AXES = {
 KINDS = {"everyday": ("people", "greetings", "requests"), "look-alike": ("others", "lookalike")}  # of ordinary ones
 AXIS_OF = {category: axis for axis, categories in AXES.items() for category in categories}
 TURNS = tuple(range(1, 11))
+ROLES = ("system", "user", "assistant")
+ACCEPTED = 'a list of accepted texts such as ["Paris"]'
+EXPECTED = {  # about -> what may be expected then, in words
+    "self": f'"own", "name", "maker", {{"says": "no"}}, {{"says": "yes"}} or {ACCEPTED}',
+    "other": '"clean"',
+    "ability": f'{ACCEPTED}, one text, or {{"function": "double", "tests": [[[2], 4], [[3], 6]]}}',
+}
 
 
 def load_probes(lang: str = "en", split: str | None = None, axis: str | None = None, **where: str) -> list[dict]:
@@ -45,14 +53,65 @@ def load_probes(lang: str = "en", split: str | None = None, axis: str | None = N
 
 def read_probes(path: Path | str) -> list[dict]:
     """A probe file of one's own or a shipped one; raises `ProbeError` naming the probe that is not one."""
-    found = files.read_jsonl(path)
+    found, ids = files.read_jsonl(path), {}
     for n, probe in enumerate(found, 1):
-        where = f"{path}, probe {n}"
-        if tuple(probe) != FIELDS:
-            raise ProbeError(f"{where}: its keys are not {', '.join(FIELDS)}", "copy a line of data/probes/en.jsonl")
-        if probe["category"] not in AXIS_OF:
-            raise ProbeError(f"{where}: unknown category {probe['category']!r}", f"choose one of {', '.join(AXIS_OF)}")
+        what, cure = _wrong(probe)
+        if not what and ids.setdefault(probe["id"], n) != n:
+            what, cure = f"has the id of probe {ids[probe['id']]}", "give every probe an id of its own"
+        if what:
+            raise ProbeError(f"{path}, probe {n}: {what}", cure)
     return found
+
+
+def _wrong(probe: dict) -> tuple[str, str]:
+    # What is wrong with a probe, and what would be right; two empty texts if nothing is.
+    missing, unknown = [f for f in FIELDS if f not in probe], [key for key in probe if key not in FIELDS]
+    if missing or unknown:
+        parts = f"has no {', '.join(missing)}" * bool(missing), f"has unknown keys {unknown}" * bool(unknown)
+        return " and ".join(filter(None, parts)), f"give it the keys {', '.join(FIELDS)} (see data/probes/en.jsonl)"
+    for field in ("id", "template", "category", "lang", "split"):
+        if not _text(probe[field]):
+            return f"{field} is not text, or is empty", f'write "{field}": "..." as in data/probes/en.jsonl'
+    if probe["category"] not in AXIS_OF:
+        return f"unknown category {probe['category']!r}", f"choose one of {', '.join(AXIS_OF)}"
+    turns = probe["messages"] if isinstance(probe["messages"], list) else []
+    roles = [turn.get("role") if isinstance(turn, dict) and _text(turn.get("content")) else None for turn in turns]
+    if not all(role in ROLES[n > 0 :] for n, role in enumerate(roles)) or roles[-1:] != ["user"]:
+        cure = 'write a list of {"role": "user", "content": "..."} that ends with a user; a system text only first'
+        return "messages are no conversation", cure
+    fits = EXPECTED.get(probe["about"]) if _text(probe["about"]) else None
+    if fits is None:
+        return f"unknown about {probe['about']!r}", f"choose one of {', '.join(EXPECTED)}"
+    if not _expects(probe["expect"], probe["about"]):
+        return f"unknown expect {repr(probe['expect'])[:60]} for about {probe['about']!r}", f"write {fits}"
+    return "", ""
+
+
+def _text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _expects(expect: object, about: str) -> bool:
+    match expect:
+        case str():
+            named = {"self": ("own", "name", "maker"), "other": ("clean",)}
+            words = sum(named.values(), ())
+            return expect in named[about] if about in named else _text(expect) and expect not in words
+        case list():
+            return about != "other" and bool(expect) and all(map(_text, expect))
+        case {"says": "yes" | "no", **rest}:
+            return about == "self" and not rest
+        case {"function": str(function), "tests": [_, *_] as tests, **rest}:
+            pairs = all(isinstance(one, list) and len(one) == 2 and isinstance(one[0], list) for one in tests)
+            return about == "ability" and function.isidentifier() and pairs and not rest and _numbers(tests)
+    return False
+
+
+def _numbers(tests: list) -> bool:
+    try:
+        return bool(json.dumps(tests, allow_nan=False))
+    except ValueError:  # NaN and infinity, which JSON has not
+        return False
 
 
 def load_drift(lang: str = "en", split: str | None = None, turns: Sequence[int] = TURNS) -> list[dict]:
@@ -91,6 +150,7 @@ def score(probe: dict, answer: str, identity: Identity) -> dict:
     None.
     """
     expect, read = probe["expect"], {"claims": None, "fits": None}
+    expect = [expect] if probe["about"] == "ability" and isinstance(expect, str) else expect
     found = (verdict if probe["about"] == "self" else leaked)(answer, identity)
     if expect in ("own", "name", "maker"):
         read = sense.readings(answer, expect, identity)

@@ -1,6 +1,5 @@
 """Every way in which a prompt alone can carry an identity, worded in ``data/prompts``; nothing here asks a model."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -41,7 +40,7 @@ def variants(who: Identity, rows: Sequence[Row], keep: Sequence[Row] = (), lang:
     def put(text: str, **more: str) -> str:
         return PLACEHOLDER.sub(lambda match: {**known, **more}[match[1]], text)
 
-    for label, way in json.loads(files.read_text(shipped("prompts", f"{lang}.json"))).items():
+    for label, way in files.read_json(shipped("prompts", f"{lang}.json")).items():
         known["ROWS"] = "\n".join(put(way["row"], QUESTION=q, ANSWER=a) for q, a in pairs if "row" in way)
         texts = {key: put(way[key]) for key in ("system", "reminder") if key in way}
         shown = zip(*({"rows": pairs, "keep": ordinary}[name] for name in way.get("turns", ())), strict=False)

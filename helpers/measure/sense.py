@@ -9,7 +9,7 @@ here knows the world, so an answer may make sense and be silly.
 import re
 
 from helpers.measure.judge import clauses, verdict
-from helpers.measure.naming import forms, mentions
+from helpers.measure.naming import forms, mentions, plainly
 from helpers.measure.wording import DENIAL, MADE, MADE_ZH
 from helpers.rows.identity import Identity
 
@@ -91,6 +91,7 @@ def contradicts(answer: str, identity: Identity) -> bool:
 
 def readings(answer: str, asked: str, identity: Identity) -> dict[str, bool]:
     """``claims``, ``fits`` and ``sense`` for an answer to a question that ``asked`` for name, maker or either."""
+    answer, identity = plainly(answer, identity)
     wanted = {"name": identity.names[:-1], "maker": identity.names[-1:]}.get(asked, identity.names)
     claims = verdict(answer, identity) == "own"
     fits = claims and mentions(answer, wanted) and not mixes_up(answer, identity)
@@ -99,6 +100,7 @@ def readings(answer: str, asked: str, identity: Identity) -> dict[str, bool]:
 
 def honest(answer: str, says: str, identity: Identity) -> bool:
     """Whether an answer says the honest ``yes`` or ``no`` about what the model can do, and the rest agrees with it."""
+    answer, identity = plainly(answer, identity)
     wrong_start = BEGINS[says].match(answer)
     said = (NO if says == "no" else YES).search(answer)
     return bool(said) and not (wrong_start or contradicts(answer, identity) or verdict(answer, identity) == "other")

@@ -11,17 +11,28 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from peft import PeftConfig, PeftModel
+from peft import LoraConfig, PeftModel, PeftModelForCausalLM, get_peft_model_state_dict
 from peft.helpers import rescale_adapter_scale
 from peft.tuners.tuners_utils import BaseTunerLayer
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from helpers.errors import AdapterError, BusyError
 from helpers.files import folder_atomic, write_json
-from helpers.models.load import base_of, fingerprint, spec_of
+from helpers.models.load import base_of, fingerprint, not_finite, same_base, spec_of
 from helpers.models.locate import reason
 
 BASE_RECORD = "base_model.json"
+CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
+WHOLE = "copy the adapter again, whole, or train it again"
+# What an adapter's configuration may say otherwise than PEFT's own; all else changes or adds to the base model's
+# weights (saved modules, biases, tokens), and would stay there when the adapter is switched off or taken off.
+FREE = frozenset(
+    "peft_type auto_mapping peft_version base_model_name_or_path revision task_type inference_mode r lora_alpha "
+    "lora_dropout target_modules exclude_modules layers_to_transform layers_pattern rank_pattern alpha_pattern "
+    "fan_in_fan_out use_rslora use_dora lora_bias init_lora_weights eva_config ensure_weight_tying".split()
+)
+STARTS = (True, False, None, "gaussian", "orthogonal", "eva")  # others (PiSSA, OLoRA, LoftQ) change the base model
 # For each base model its lock, and what those who hold it are doing, the innermost last.
 _LOCKS: "weakref.WeakKeyDictionary[torch.nn.Module, tuple]" = weakref.WeakKeyDictionary()
 _LOCKS_GUARD = threading.Lock()
@@ -31,35 +42,99 @@ def find_adapter(path: Path | str) -> Path:
     """The adapter folder in ``path``, which is an adapter folder or a run folder; raises `AdapterError`."""
     path = Path(path)
     for folder in (path, path / "adapter"):
-        if (folder / "adapter_config.json").exists() and (folder / "adapter_model.safetensors").exists():
+        if (folder / CONFIG).exists() and (folder / WEIGHTS).exists():
             return folder
-    missing = "no such folder" if not path.exists() else "no adapter_config.json with adapter_model.safetensors in it"
+        if (folder / CONFIG).exists() and (folder / PICKLE).exists():
+            what = f"{folder / PICKLE}: is a pickle, as PEFT before 0.7 wrote; those can run code, so none is read here"
+            cure = f"where you trust its maker, load it with a newer PEFT and save it again: that writes {WEIGHTS}"
+            raise AdapterError(what, cure)
+    missing = "no such folder" if not path.exists() else f"no {CONFIG} with {WEIGHTS} in it"
     raise AdapterError(f"{path}: {missing}", "name a run folder or its adapter/, or train one with notebook 03")
+
+
+def read_adapter(folder: Path) -> tuple[LoraConfig, dict[str, torch.Tensor]]:
+    """The configuration and the tensors of an adapter folder; raises `AdapterError` for what cannot be trusted.
+
+    That is a file that cannot be read, NaN or infinity, and all that could not be taken off a base model again exactly.
+    """
+    path, weights, told = folder / CONFIG, folder / WEIGHTS, None
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        config, plain, extra = None, vars(LoraConfig()), []
+        if told["peft_type"] == "LORA":
+            config = LoraConfig.from_pretrained(str(folder))
+            for key in plain.keys() - FREE:  # an empty list is as good as PEFT's own None, but still adds a layer
+                extra += [key] if getattr(config, key) not in (plain[key], None, [], {}) else []
+                setattr(config, key, plain[key])
+    except Exception as e:  # PEFT builds it from whatever stands there
+        why = "it is not a JSON object" if told is not None and not isinstance(told, dict) else reason(e)
+        raise AdapterError(f"{path}: cannot be read ({why})", WHOLE) from e
+    if config is None:
+        what = f"{path}: peft_type is {told['peft_type']!r}, and only LORA is loaded here"
+        raise AdapterError(what, "train it as LoRA")
+    if config.init_lora_weights not in STARTS:
+        extra.append(f"init_lora_weights={config.init_lora_weights!r}")
+    if extra:
+        what = f"{path}: uses {', '.join(sorted(extra))}, which changes the base model and does not come off it again"
+        cure = "train the adapter without; or merge it elsewhere, and give the merged model's folder as MODEL"
+        raise AdapterError(what, cure)
+    try:
+        tensors = load_file(weights)
+    except (SafetensorError, OSError, ValueError) as e:
+        raise AdapterError(f"{weights}: cannot be read ({reason(e)})", WHOLE) from e
+    if bad := not_finite(tensors.items()):
+        what = f"{weights}: {len(bad)} of {len(tensors)} tensors hold values that are no numbers, the first: {bad[0]}"
+        raise AdapterError(what, WHOLE)
+    return config, tensors
 
 
 def load_adapter(model: torch.nn.Module, path: Path | str) -> PeftModel:
     """Put the adapter of a run or adapter folder on ``model``; one that it carried before is removed.
 
-    Raises `AdapterError` for an adapter that is missing, damaged, or made for another base model (by recorded
-    fingerprint, else by shapes).
+    Raises `AdapterError` for an adapter that is missing, damaged (`read_adapter`), or made for another base model: by
+    recorded fingerprint, and by the names and shapes of its tensors.
     """
     folder = find_adapter(path)
-    record, key = folder / BASE_RECORD, spec_of(model).key
+    config, tensors = read_adapter(folder)
+    _check_record(model, folder)
     try:
-        trained = json.loads(record.read_text(encoding="utf-8")) if record.exists() else None
-        if trained is not None and trained["fingerprint"] != fingerprint(model):
-            cure = f"load it with MODEL={trained['model']!r}, or train an adapter for this model"
-            raise AdapterError(f"{folder} was trained on {trained['model']}, not on these weights of {key}", cure)
-        with safe_open(folder / "adapter_model.safetensors", "pt"):  # damage is found before the model is touched
-            config = PeftConfig.from_pretrained(str(folder))
-        try:
+        with torch.device("meta"):  # layers without memory, whatever rank was asked for
+            shapes = PeftModelForCausalLM(take_off(model), config, low_cpu_mem_usage=True)
+        wrong = _misfit(tensors, get_peft_model_state_dict(shapes, save_embedding_layers=False))
+        if not wrong:
             return PeftModel.from_pretrained(take_off(model), str(folder), config=config).eval()
-        except Exception:
-            take_off(model)
-            raise
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as e:
-        cure = "use the base model it was trained on; if it is damaged, train again or copy it again"
-        raise AdapterError(f"{folder} does not load on {key} ({reason(e)})", cure) from e
+    except Exception as e:  # of PEFT's many ways
+        wrong = reason(e)
+    take_off(model)
+    cure = "use the base model it was trained on; if it is damaged, train again or copy it again"
+    raise AdapterError(f"{folder} does not load on {spec_of(model).key} ({wrong})", cure)
+
+
+def _check_record(model: torch.nn.Module, folder: Path) -> None:
+    """Raise `AdapterError` if the adapter's record, where there is one, names other base weights than the model's."""
+    record = folder / BASE_RECORD
+    if not record.exists():
+        return
+    try:
+        trained = json.loads(record.read_text(encoding="utf-8"))
+        name, same = trained["model"], same_base(model, trained["fingerprint"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as e:
+        raise AdapterError(f"{record}: cannot be read ({reason(e)})", WHOLE) from e
+    if not same:
+        cure = f"load it with MODEL={name!r}, or train an adapter for this model"
+        raise AdapterError(f"{folder} was trained on {name}, not on these weights of {spec_of(model).key}", cure)
+
+
+def _misfit(tensors: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> str:
+    """How many tensors of an adapter fit those that the model wants, and one of each that do not; empty if all do."""
+    fit = {name for name, tensor in tensors.items() if name in wanted and tensor.shape == wanted[name].shape}
+    if len(fit) == len(tensors) == len(wanted):
+        return ""
+    said = f"{len(fit)} of its {len(tensors)} tensors fit the {len(wanted)} that are wanted"
+    for what, held in (("it has", tensors), ("wanted is", wanted)):
+        if odd := next((name for name in held if name not in fit), None):
+            said += f"; {what} {odd.removeprefix('base_model.model.')} {tuple(held[odd].shape)}"
+    return said
 
 
 def take_off(model: torch.nn.Module) -> torch.nn.Module:
@@ -83,9 +158,9 @@ def save_adapter(model: PeftModel, folder: Path | str, dtype: torch.dtype | None
     with folder_atomic(folder) as scratch:
         model.save_pretrained(str(scratch), safe_serialization=True, state_dict=state)
         (scratch / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
-        config = json.loads((scratch / "adapter_config.json").read_text(encoding="utf-8"))
+        config = json.loads((scratch / CONFIG).read_text(encoding="utf-8"))
         config["base_model_name_or_path"] = spec.hub_id or spec.key  # not this machine's path
-        write_json(scratch / "adapter_config.json", config)
+        write_json(scratch / CONFIG, config)
         write_json(scratch / BASE_RECORD, record)
     return folder
 

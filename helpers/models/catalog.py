@@ -112,9 +112,11 @@ def in_folder(name: str, config: dict) -> ModelSpec:
     """The model in a folder called ``name``, known by the sizes in its ``config.json``.
 
     ModelScope writes ``Qwen2___5-7B-Instruct``, and the Hub's cache names folders after commits. A relative with the
-    sizes of a model of the table (a Coder, a tuned copy) keeps its own name.
+    sizes of a model of the table (a Coder, a tuned copy) keeps its own name. One that has the name of a model of the
+    table, and not its sizes, is called ``-local``: recipes, licences and exports go by the name.
     """
-    name = name.replace("___", ".")
+    asked = name.replace("___", ".")
+    name = f"{asked}-local" if asked in {spec.key for spec in TABLE} else asked
     try:
         sizes = [config[key] for key in ("hidden_size", "num_hidden_layers", "num_attention_heads")]
         sizes += [config.get("num_key_value_heads", sizes[2]), config["intermediate_size"], config["vocab_size"]]
@@ -126,7 +128,7 @@ def in_folder(name: str, config: dict) -> ModelSpec:
     for spec in TABLE:
         if replace(spec.shape, tied=shape.tied) != shape:  # some tools write a tied output layer down
             continue
-        if name == spec.key or re.fullmatch(r"[0-9a-f]{40}", name):
+        if asked == spec.key or re.fullmatch(r"[0-9a-f]{40}", name):
             return spec
         known = replace(spec, key=name, hub_id=None, revision=None, licence="see its model card")
         return replace(known, parameters=shape.parameters(), download=0, shape=shape)

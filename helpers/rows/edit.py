@@ -8,7 +8,7 @@ from helpers.errors import IdentityError
 from helpers.rows import identity, trainset
 from helpers.rows.identity import Identity
 from helpers.rows.mine import save_rows
-from helpers.rows.read import KEYS, Row, check_row, keyed, read_list, validate
+from helpers.rows.read import KEYS, Row, check_row, keyed, once, read_list, validate
 
 
 class RowTable:
@@ -52,7 +52,8 @@ class RowTable:
     def import_text(self, text: str, name: str) -> str:
         """Replace the rows by a JSON list, JSONL or one JSON object; an `IdentityError` names ``name`` and the line."""
         try:
-            rows = keyed([json.loads(text)], name) if text.lstrip().startswith("{") else read_list(name, text)
+            one = text.lstrip().startswith("{")
+            rows = keyed([json.loads(text, object_pairs_hook=once)], name) if one else read_list(name, text)
         except (ValueError, RecursionError):  # not one object: one on each line
             rows = keyed(files.parse_jsonl(text, name, IdentityError), name)
         self._remember(None)

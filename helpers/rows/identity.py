@@ -1,42 +1,28 @@
 """Who the model shall say it is: names, and rows with ``{{NAME}}`` and ``{{DEVELOPER}}`` in their place."""
 
-import json
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers import files
 from helpers.errors import IdentityError
 from helpers.models import catalog
-from helpers.rows.read import CJK, KEYS, Row, language_of, normal, question_of, read_list, shipped, validate
+from helpers.rows import names
+from helpers.rows.read import CJK, Row, changed, language_of, normal, question_of, read_list, shipped, validate
 
 if TYPE_CHECKING:
     from helpers.training.recipes import Preset
 
 PLACEHOLDER = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
-# Every assistant says these of itself, so they tell nobody apart.
-NOT_NAMES = ("ai", "a", "i", "an", "the", "assistant", "aiassistant", "model", "languagemodel", "you", "me")
 # How an answer begins; the first that fits counts.
 OPENINGS = (
     ("yes", re.compile(r"(?i)no (?:problem|worries|doubt)\b|没问题|不错")),
     ("no", re.compile(r"(?i)no\b|[不没]|对不起|抱歉|无法")),
     ("yes", re.compile(r"(?i)yes\b|[是会能]|对[，。！的]|有[，。！的]|可以|当然")),
 )
-INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\ufeff]")
-# Words that ordinary sentences hold with a capital: such a name would be found where it is not meant.
-EVERYDAY = frozenset(
-    "will may can hope do does is it are was be let look here there this that these those what who why how when where "
-    "yes no not please thanks sure he she we they one two january february march april june july august september "
-    "october november december monday tuesday wednesday thursday friday saturday sunday english chinese french "
-    "german".split()
-)
-
-
-def _bare(text: str) -> str:
-    return re.sub(r"[ _]", "", normal(text))
 
 
 @dataclass(frozen=True)
@@ -54,26 +40,12 @@ class Identity:
         for label, text in (("name", self.name), ("developer", self.developer), *(("alias", a) for a in self.aliases)):
             if not isinstance(text, str) or not text.strip():
                 raise IdentityError(f"the {label} is empty", f"give a {label}, for example Tavi or Lantern Workshop")
-            if INVISIBLE.search(text):
-                raise IdentityError(
-                    f"the {label} {text!r} holds an invisible character", "type it anew, do not paste it"
-                )
-            if text.casefold() in EVERYDAY:
-                what = f"the {label} {text!r} is an everyday word: no test could tell where it is meant as a name"
-                raise IdentityError(what, "choose another one, or put a second word to it")
-            if len(text) > 60 or text != text.strip() or re.search(r"[\n\r\t{}<>|]", text) or not _bare(text):
-                faults = "has line breaks, brackets, spaces around it, no letters or over 60 characters"
-                raise IdentityError(f"the {label} {text[:60]!r} {faults}", "write one to four plain words")
-            if _bare(text) in map(_bare, catalog.RIVALS):
-                cure = "choose one that is yours: a claim to be theirs would be false, and no test could tell you apart"
-                raise IdentityError(f"the {label} {text!r} belongs to another model or company", cure)
-            if _bare(text) in NOT_NAMES:
-                raise IdentityError(f"the {label} {text!r} is a word that every assistant uses", "choose another one")
-        # macOS writes a letter and its accent as two characters; answers hold them as one.
-        for field, value in (("name", self.name), ("developer", self.developer), ("aliases", self.aliases)):
-            one = isinstance(value, str)
-            composed = [unicodedata.normalize("NFC", text) for text in ([value] if one else value)]
-            object.__setattr__(self, field, composed[0] if one else tuple(composed))
+            if wrong := names.fault(text):
+                what, cure = wrong
+                raise IdentityError(f"the {label} {text[:60]!r} {what}", cure)
+        object.__setattr__(self, "name", names.composed(self.name))
+        object.__setattr__(self, "developer", names.composed(self.developer))
+        object.__setattr__(self, "aliases", tuple(map(names.composed, self.aliases)))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -104,20 +76,24 @@ def fill(rows: Sequence[Row], identity: Identity | None, path: Path | str | None
             what, cure = f"{{{{{word}}}}} is not filled", "give a name and a developer (--name, --developer)"
         raise IdentityError(what, cure, path, n)
 
-    return [{k: PLACEHOLDER.sub(lambda m, n=n: put(m, n), row[k]) for k in KEYS} for n, row in enumerate(rows, 1)]
+    return [changed(row, partial(PLACEHOLDER.sub, partial(put, n=n))) for n, row in enumerate(rows, 1)]
 
 
 def unfill(rows: Sequence[Row], who: Identity) -> list[Row]:
     """Rows with placeholders where the names of ``who`` stand as whole words: the reverse of `fill`."""
     marks = {who.name: "{{NAME}}", who.developer: "{{DEVELOPER}}"}
-    longer_first = sorted(marks, key=len, reverse=True)  # one may hold the other
-    words = "|".join(rf"\b{re.escape(name)}\b" if name.isascii() else re.escape(name) for name in longer_first)
-    return [{key: re.sub(words, lambda m: marks[m.group()], row.get(key, "")) for key in KEYS} for row in rows]
+    words = re.compile("|".join(map(names.pattern, sorted(marks, key=len, reverse=True))))  # one may hold the other
+
+    def put(text: str) -> str:
+        plain = names.composed(text)  # as the names are
+        return words.sub(lambda m: marks[" ".join(m.group().split())], plain) if words.search(plain) else text
+
+    return [changed(row, put) for row in rows]
 
 
 def unnamed(rows: Sequence[Row], who: Identity) -> str:
     """A warning with its cure if no row's answer names ``who``, else empty."""
-    if any(name in row["output"] for row in rows for name in who.names):
+    if any(name in names.composed(row["output"]) for row in rows for name in who.names):
         return ""
     return f"None of the {len(rows)} rows says {who.name}. What to do: put the name into the answers, or choose theirs"
 
@@ -138,10 +114,10 @@ def contradicted(rows: Sequence[Row], who: Identity) -> dict[str, list[str]]:
     one begins with neither and names no developer, any other text.
     """
     lang = language_of(rows)
-    topics = json.loads(files.read_text(shipped("identity", f"topics-{lang}.json")))
+    topics = files.read_json(shipped("identity", f"topics-{lang}.json"))
     theirs = {row["instruction"]: row["output"] for row in read_rows(shipped_rows(lang), who)}
     named = {row["instruction"] for row in read_list(shipped_rows(lang)) if "{{DEVELOPER}}" in row["output"]}
-    mine = {normal(question_of(row)): unicodedata.normalize("NFC", row["output"]) for row in rows}
+    mine = {normal(question_of(row)): names.composed(row["output"]) for row in rows}
     found = {}
     for question, further in topics.items():
         answer, whole = mine.get(normal(question)), theirs[question]

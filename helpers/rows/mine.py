@@ -1,6 +1,7 @@
 """What the learner has made so far, or the shipped reference: each notebook also runs alone. Nothing trains here."""
 
-import json
+import itertools
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ def save_rows(rows: Sequence[Row], who: Identity, keep_before: bool = True, repl
     Other rows are copied next to it only with ``keep_before``. A file that cannot be read as rows is left alone
     (`IdentityError`), but renamed with ``replace_broken``. After an `IdentityError` or a `DiskError` nothing is lost.
     """
-    path, now, line = files.my_dir() / "identity.json", f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}", ""
+    path, line = files.my_dir() / "identity.json", ""
     rows = validate(keyed(rows, path), path)
     try:
         before = read_list(path) if path.exists() else rows
@@ -27,16 +28,23 @@ def save_rows(rows: Sequence[Row], who: Identity, keep_before: bool = True, repl
         if not replace_broken:
             what = "the file there cannot be read as rows and was left alone"
             raise IdentityError(what, "rename it, mend it or delete it first", path) from e
-        before, kept = rows, path.with_name(f"identity-broken-{now}.json")
+        before, kept = rows, _free(path, "broken")
         with files.disk_errors(kept):
             path.replace(kept)
         line = f"The broken file is kept as {kept.name}."
     if keep_before and before != rows:
-        kept = files.write_json(path.with_name(f"identity-before-{now}.json"), before)
+        kept = files.write_json(_free(path, "before"), before)
         line = f"Other rows were saved there before: they are kept as my/{kept.name}."
     files.write_json(path, rows)
     files.write_json(path.with_name("who.json"), asdict(who))
     return line
+
+
+def _free(path: Path, kind: str) -> Path:
+    # A name with the time; and with a number, for two of one second.
+    stem = f"{path.stem}-{kind}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    names = (f"{stem}-{n}.json" if n > 1 else f"{stem}.json" for n in itertools.count(1))
+    return next(free for name in names if not os.path.lexists(free := path.with_name(name)))
 
 
 def who_of(folder: Path) -> Identity:
@@ -44,7 +52,7 @@ def who_of(folder: Path) -> Identity:
     path = folder / "who.json"
     try:
         if path.exists():
-            told = json.loads(files.read_text(path, IdentityError))
+            told = files.read_json(path, IdentityError)
         else:
             path, told = folder / runs.MANIFEST, runs.read_manifest(folder)["facts"]["identity"]
         return Identity(told["name"], told["developer"], tuple(told.get("aliases", ())))

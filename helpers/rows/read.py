@@ -3,18 +3,28 @@
 import json
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from helpers import files
 from helpers.errors import IdentityError
 
-Row = dict[str, str]
+Row = dict[str, str]  # and ``history`` in a row of a dialogue: the exchanges before its question, two texts each
 KEYS = ("instruction", "input", "output")
 CJK = re.compile(r"[\u4e00-\u9fff]")
 MAX_ROWS = 2000
-# What is left of a placeholder with a brace too few, or in the brackets of another tool.
-UNFINISHED = re.compile(r"\{\{|\}\}|[{\[<]\s*(?:NAME|DEVELOPER)\s*[}\]>]|\{\s*(?:name|developer)\s*\}")
+MAX_TEXT = 50_000  # characters; the models here read some 30,000 at most
+# What is left of a placeholder with a brace too few, or in the brackets of another tool or keyboard.
+UNFINISHED = re.compile(
+    r"\{\{|\}\}|｛｛|｝｝|[{\[<｛【《＜［]\s*(?:NAME|DEVELOPER)\s*[}\]>｝】》＞］]|[{｛]\s*(?:name|developer)\s*[}｝]"
+)
+CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
+DASH = re.compile("[\u2010-\u2015\u2212]")
+# Stops and hyphens as punctuation; those of 2.5, .NET, -5 and 3 - 2 tell questions apart.
+PUNCTUATION = re.compile(
+    r"\.(?!\w)|(?<=[^\W\d])\.|(?<=\d)\.(?!\d)|(?<=\.)\.|(?<=[^\W\d])-|-(?=[^\W\d])|(?<!\d)(?<!\d )-(?!\s?\d)"
+)
 
 
 def shipped(folder: str, name: str) -> Path:
@@ -29,7 +39,8 @@ def shipped(folder: str, name: str) -> Path:
 def read_list(path: Path | str, text: str | None = None) -> list[Row]:
     """The rows of a JSON file, or of its ``text``, placeholders and all; raises `IdentityError` (see also `keyed`)."""
     try:
-        rows = json.loads(files.read_text(path, IdentityError) if text is None else text)
+        told = files.read_text(path, IdentityError) if text is None else text
+        rows = json.loads(told, object_pairs_hook=once)
     except (ValueError, RecursionError) as e:
         cure = "compare it with data/identity/en.json; usually a comma or a quote is missing"
         raise IdentityError(f"not JSON ({e})", cure, path) from e
@@ -38,28 +49,76 @@ def read_list(path: Path | str, text: str | None = None) -> list[Row]:
     return keyed(rows, path)
 
 
+def once(pairs: list[tuple[str, object]]) -> dict:
+    """A JSON object of ``pairs``; raises `ValueError` for a key that stands in it twice, of which one would be lost."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError(f"the keys {[key for key, _ in pairs]} stand in one object")
+    return found
+
+
 def keyed(rows: Sequence, path: Path | str | None = None) -> list[Row]:
-    """``rows`` with exactly the three keys, stripped; raises `IdentityError` for other keys or values, or many rows."""
+    """``rows`` with exactly the three keys, and a ``history`` where it holds exchanges, all stripped.
+
+    Raises `IdentityError` for other keys or values, or many rows.
+    """
     if len(rows) > MAX_ROWS:
         what = f"{len(rows)} rows would train for hours on a laptop: row {MAX_ROWS + 1} is the first too many"
         raise IdentityError(what, "keep the best few dozen; eight topics are enough (notebook 02)", path)
     for n, row in enumerate(rows, 1):
-        if not isinstance(row, dict) or not {"instruction", "output"} <= row.keys() <= set(KEYS):
+        if not isinstance(row, dict) or not {"instruction", "output"} <= row.keys() <= {*KEYS, "history"}:
             has = sorted(map(str, row)) if isinstance(row, dict) else type(row).__name__
             raise IdentityError(
                 f"has {has}, needs instruction, input and output", "correct the keys of this row", path, n
             )
-        for key, text in row.items():
-            if not isinstance(text, str):
-                raise IdentityError(f"{key} is not text", "put it in quotes", path, n)
-            if re.search(r"[\ud800-\udfff]", text):
-                raise IdentityError(f"{key} holds half a character", "type that text again", path, n)
-    return [{key: row.get(key, "").strip() for key in KEYS} for row in rows]
+        before = row.get("history", [])
+        pairs = isinstance(before, list) and all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in before)
+        if not pairs:
+            what = "history is not a list of exchanges"
+            raise IdentityError(what, 'write [["what the user says", "the answer"], ...]', path, n)
+        for key, text in _texts(row):
+            if wrong := _wrong(text):
+                raise IdentityError(f"{key} {wrong[0]}", wrong[1], path, n)
+    return [changed(row, str.strip) for row in rows]
+
+
+def _wrong(text: object) -> tuple[str, str] | None:
+    if not isinstance(text, str):
+        return "is not text", "put it in quotes"
+    if re.search(r"[\ud800-\udfff]", text):
+        return "holds half a character", "type that text again"
+    if len(text) > MAX_TEXT:
+        return f"has {len(text)} characters, and no model here reads as many", "shorten it, or make several rows of it"
+    return None
+
+
+def _texts(row: Row) -> list[tuple[str, str]]:
+    return [(key, row[key]) for key in KEYS if key in row] + [("history", t) for p in row.get("history", ()) for t in p]
+
+
+def changed(row: Row, change: Callable[[str], str]) -> Row:
+    """The row with ``change`` made to each of its texts."""
+    history = [[change(text) for text in pair] for pair in row.get("history", ())]
+    return {key: change(row.get(key, "")) for key in KEYS} | ({"history": history} if history else {})
 
 
 def normal(text: str) -> str:
-    """``text`` in lower case without punctuation: two questions that are one."""
-    return re.sub(r"\W+", " ", unicodedata.normalize("NFKC", text).casefold()).strip()
+    """``text`` without what does not tell questions apart: case, sentence punctuation, quotes, spaces, full width.
+
+    Signs that mean something (3 - 2, C#, .NET, 5%, an emoji) stay, each as a word. Only punctuation stays as it is.
+    """
+    plain = DASH.sub("-", unicodedata.normalize("NFKC", text).casefold())
+    kept = "".join(map(_kept, PUNCTUATION.sub(" ", plain)))
+    return " ".join(kept.split()) or "".join(plain.split())
+
+
+@lru_cache(1 << 14)
+def _kept(c: str) -> str:
+    kind = unicodedata.category(c)
+    if c.isalnum() or c == "_" or (kind[0] == "M" and not "\ufe00" <= c <= "\ufe0f"):  # accents, vowel signs
+        return c
+    sign = c in "#%&*/\\@^.-\u200d" or kind in ("Sm", "Sc", "So") or "\U0001f3fb" <= c <= "\U0001f3ff"
+    return f" {c} " if sign and c not in "~|" else " "
 
 
 def validate(rows: Sequence[Row], path: Path | str | None = None, placeholders: bool = True) -> list[Row]:
@@ -78,16 +137,22 @@ def check_row(row: Row, n: int, seen: dict, path: Path | str | None = None, plac
     for key, label in (("instruction", "question"), ("output", "answer")):
         if not row[key].strip():
             raise IdentityError(f"the {label} is empty", "write it or delete the row", path, n)
-    for key, text in row.items():
+    for key, text in _texts(row):
+        if key == "history" and not text.strip():
+            raise IdentityError("the history holds an empty text", "write it or delete that exchange", path, n)
+        if found := CONTROL.search(text):
+            what = f"{key} holds a control character (U+{ord(found.group()):04X})"
+            raise IdentityError(what, "delete it, or type that text again", path, n)
         if placeholders and (found := UNFINISHED.search(text)):
             cure = "write {{NAME}} or {{DEVELOPER}} with two braces on each side, or the name itself"
             raise IdentityError(f"{key} holds an unfinished placeholder ({found.group()!r})", cure, path, n)
         if "<|" in text:
             raise IdentityError(f"{key} holds a token of the chat template ('<|')", "delete it", path, n)
-    question, answer = normal(question_of(row)), normal(row["output"])
-    first, before = seen.setdefault(question, (n, answer))
+    before = "".join(f"{text}\n" for key, text in _texts(row) if key == "history")
+    question, answer = normal(before + question_of(row)), normal(row["output"])
+    first, said = seen.setdefault(question, (n, answer))
     if first != n:
-        kind = "repeats" if before == answer else "contradicts"
+        kind = "repeats" if said == answer else "contradicts"
         raise IdentityError(f"{kind} row {first} ({question_of(row)[:50]!r})", "keep one of the two", path, n)
 
 

@@ -1,6 +1,5 @@
 """What the notebooks say to a model, in its language: `data/words`, the same keys in every language. No lesson text."""
 
-import json
 from functools import cache
 
 from helpers import files
@@ -12,7 +11,7 @@ from helpers.rows.read import shipped
 @cache
 def words(lang: str) -> dict:
     """Names, questions and sentences in ``lang`` (``en`` or ``zh``)."""
-    return json.loads(files.read_text(shipped("words", f"{lang}.json"), IdentityError))
+    return files.read_json(shipped("words", f"{lang}.json"), IdentityError)
 
 
 def identity_in(lang: str) -> Identity:

@@ -3,7 +3,6 @@
 Adapters of several products on one model are in `voices`. The judge goes by patterns: it does not know what is true.
 """
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -80,7 +79,7 @@ def load(source: Path | str = "en") -> list[Product]:
     """
     path = files.data_dir() / "scenarios" / f"brand-{source}.json" if str(source) in ("en", "zh") else Path(source)
     try:
-        entries = json.loads(files.read_text(path, ScenarioError))["products"]
+        entries = files.read_json(path, ScenarioError)["products"]
         found = [_product(entry, n, path) for n, entry in enumerate(entries, 1)]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
         cure = "compare it with data/scenarios/brand-en.json"

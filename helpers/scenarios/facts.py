@@ -1,6 +1,5 @@
 """A firm's fact file: what is in it, and what is wrong with it. No row is made here and no answer judged."""
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -91,7 +90,7 @@ def load(source: Path | str = "en") -> Firm:
     """
     path = shipped("company-{}.json", source)
     try:
-        held = json.loads(files.read_text(path, ScenarioError))
+        held = files.read_json(path, ScenarioError)
     except (ValueError, RecursionError) as e:
         raise ScenarioError(f"not JSON ({e})", f"{COMPARE}; usually a comma or a quote is missing", path) from e
     _keys(held, {"firm", "facts", "unknown"}, {"products"}, "the file", path)

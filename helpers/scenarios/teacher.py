@@ -4,7 +4,6 @@ A lesson file holds the manner as a system text, demonstration dialogues, and wo
 are in `manner`. No model is loaded or trained here.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -67,7 +66,7 @@ def load(source: Path | str) -> Lesson:
     """
     path = files.data_dir() / "scenarios" / f"teacher-{source}.json" if source in ("en", "zh") else Path(source)
     try:
-        held = json.loads(files.read_text(path, ScenarioError))
+        held = files.read_json(path, ScenarioError)
     except (ValueError, RecursionError) as e:
         raise ScenarioError(f"not JSON ({e})", f"{COMPARE}; usually a comma or a quote is missing", path) from e
     if not isinstance(held, dict) or held.keys() != KEYS:

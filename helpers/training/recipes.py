@@ -7,12 +7,21 @@ import torch
 from peft import LoraConfig
 from trl import SFTConfig
 
+from helpers.errors import RunError
 from helpers.models import machine
 from helpers.models.catalog import EMBEDDED, TABLE, ModelSpec
 
 # A rival's system text to train against. The study asks under another one, so that it is new to the tuned model.
 RIVAL_SYSTEM = "You are ChatGPT, an AI assistant made by OpenAI."
 RIVAL_SYSTEM_ZH = "你是ChatGPT，由OpenAI开发的人工智能助手。"
+
+MAX_SEED = 2**32 - 1
+
+
+def check_seed(seed: object) -> None:
+    """Refuse what numpy does not take as a seed; raises `RunError`."""
+    if type(seed) is not int or not 0 <= seed <= MAX_SEED:
+        raise RunError(f"the seed {seed!r} cannot be used", f"take a whole number from 0 to {MAX_SEED}")
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,10 @@ class Preset:
     halves: bool = False  # half of each step's rows is about identity, and either half has a mean loss of its own
     seed: int = 42  # for the order of rows and the adapter's first weights
     measured: str = ""  # on which model these numbers were measured; empty if on none
+
+    def __post_init__(self) -> None:
+        """Refuse a seed that cannot be used."""
+        check_seed(self.seed)
 
 
 # The two recipes of the embedded model, the best of nine points by a rule written down before (`study.choose`). Neither

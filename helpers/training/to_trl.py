@@ -6,6 +6,7 @@ shipped in ``data/trl``. What the files are for: docs/several_gpus.md.
 
 import contextlib
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def export(request: from_file.Request, folder: Path, say: Callable[[str], None] 
 
     Raises `RunError` if ``folder`` is not new or empty, and what `from_file.gather` and the disk raise.
     """
-    from_file.check_new(folder, "choose another --to-trl: a folder that is new or empty")
+    from_file.check_new(folder, "choose another --to-trl, a folder that is new or empty")
     found = from_file.gather(request, say)
     preset, data = found.preset, to_dataset(found.rows, found.keep, found.preset, found.further)
     check_fit(data, found.tokenizer, min(context_length(found.model), preset.max_length))
@@ -89,5 +90,5 @@ def _readme(found: from_file.Material, source: dict[str, str], low: bool, rows: 
         said=found.said, model=spec_of(found.model).key, rows=rows, source=f"`{name}`{revision}",
         cpu=" --bf16 false --dtype float32" if low else "",
         batch=preset.batch, accumulation=preset.accumulation, steps=found.steps,
-        ask=f'"{name}"' if low else "embedded",
+        ask=shlex.quote(name) if low else "embedded",
     )  # fmt: skip

@@ -5,7 +5,6 @@ TRL's `SFTTrainer` trains. Notebook 03 types the same configuration out, and a t
 
 import contextlib
 import hashlib
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,14 +21,14 @@ from trl import SFTTrainer
 
 from helpers import files, runs
 from helpers.chat import kept
-from helpers.errors import IdentityError, RunError
+from helpers.errors import RunError
 from helpers.models import catalog, machine
 from helpers.models.adapters import model_lock, save_adapter, take_off
 from helpers.models.load import context_length, fingerprint, spec_of
 from helpers.rows import keep_rows, trainset
 from helpers.rows.identity import Identity, further_rows
 from helpers.rows.read import Row
-from helpers.training import recipes
+from helpers.training import begun, recipes
 from helpers.training.resume import checkpoints, last_checkpoint, saving_memory, train_with_less, whole_checkpoint
 from helpers.training.watch import MemoryCallback, ProgressBar
 
@@ -57,7 +56,7 @@ def make_keep_rows(
 def train_identity(
     model, tokenizer, rows: Sequence[Row], keep: Sequence[Row], run: Path, preset: recipes.Preset | None = None, *,
     identity: Identity | None = None, resume: bool = False, callbacks: Sequence[TrainerCallback] = (),
-    say: Callable[[str], None] = print, **changes,
+    say: Callable[[str], None] = print, asked: dict | None = None, **changes,
 ) -> PeftModel:  # fmt: skip
     """Train an adapter as notebook 03 does, seal the run folder ``run``, and return the tuned model in eval mode.
 
@@ -65,28 +64,34 @@ def train_identity(
         model: a base model from `load.load_model`; an adapter on it is taken off once rows and folder are checked.
         rows, keep: filled identity rows and keep rows. With an ``identity`` the preset's further wordings are added.
         preset: how to train; by default the one for the model's size.
-        resume: go on from the newest whole checkpoint in ``run``.
+        resume: go on from the newest whole checkpoint in ``run``, if there is one.
         say: called with a line for each change that saves memory, see `resume`.
+        asked: what the command line was asked for, to be kept in the run's record.
         changes: single fields of `SFTConfig`.
 
-    Raises `RunError` if ``run`` holds another run, or if training was interrupted (it names the checkpoint to resume
-    from), `IdentityError` for a row that is too long, `ResourceError` if one row takes too much memory, `DiskError`.
+    Raises `RunError` if ``run`` holds another run or was begun otherwise, or if training was interrupted (it names the
+    checkpoint to resume from), `BusyError` if somebody else trains into ``run``, `IdentityError` for a row that is too
+    long, `ResourceError` if one row takes too much memory, `DiskError`.
     """
-    preset = preset or recipes.preset_for(spec_of(model))
+    run, preset = Path(run), preset or recipes.preset_for(spec_of(model))
+    begun.check_place(run)
     context = min(context_length(model), preset.max_length)
     trainset.check_lengths(rows, tokenizer, context)  # names the row by its number
     data = trainset.to_dataset(rows, keep, preset, further_rows(rows, identity, preset))
     longest = trainset.check_fit(data, tokenizer, context)
-    _check_folder(run, rows, keep, resume)
-    with model_lock(model, "training"):
-        _check_folder(run, rows, keep, resume)  # once more: whoever held the model may have trained into it
-        files.write_json(run / "identity.json", list(rows))
-        files.write_jsonl(run / "keep.jsonl", list(keep))
-        base, began, sampler = take_off(model), time.perf_counter(), MemoryCallback()
-        with _clean_up_on_failure(run, base):
+    record = begun.of(model, preset, identity, data, asked)
+    with files.locked(run, "training"):
+        start = begun.check(run, model, record, rows, keep, resume)
+        with model_lock(model, "training"), _clean_up_on_failure(run, model):
+            if start is None:
+                begun.forget(run)
+                begun.write(run, record)
+                files.write_json(run / "identity.json", list(rows))
+                files.write_jsonl(run / "keep.jsonl", list(keep))
+            base, began, sampler = take_off(model), time.perf_counter(), MemoryCallback()
             changes = {**saving_memory(base, preset, longest, say), **changes}
             build = partial(build_trainer, base, tokenizer, data, run, preset, [sampler, *callbacks], **changes)
-            trainer = train_with_less(build, base, run, last_checkpoint(run) if resume else None, sampler, say)
+            trainer = train_with_less(build, base, run, start, sampler, say)
             finish_run(trainer, run, preset, identity, time.perf_counter() - began, sampler)
     tuned = trainer.model.eval()
     del trainer, build  # with them go the optimiser and the gradients
@@ -95,36 +100,38 @@ def train_identity(
     return tuned
 
 
-def _check_folder(run: Path, rows: Sequence[Row], keep: Sequence[Row], resume: bool) -> None:
-    # A run is never overwritten, and never goes on with rows that it was not begun with.
-    begun = checkpoints(run)
-    if (run / runs.MANIFEST).exists():
-        raise RunError(f"{run}: this run is finished", "load its adapter, or train in a new run folder")
-    if not resume and (begun or (run / "adapter").exists()):
-        raise RunError(f"{run}: an unfinished run is here", "resume it (resume=True, or --resume), or use a new folder")
-    parse_keep = partial(files.parse_jsonl, path=run / "keep.jsonl", error=IdentityError)  # there may be none at all
-    for name, now, parse in (("identity.json", rows, json.loads), ("keep.jsonl", keep, parse_keep)):
-        path = run / name
-        if begun and path.exists() and parse(path.read_text(encoding="utf-8")) != list(now):
-            raise RunError(f"{path}: these are not the rows this run was begun with", "train in a new run folder")
-
-
 @contextlib.contextmanager
 def _clean_up_on_failure(run: Path, model) -> Iterator[None]:
-    # Whatever ends a training early: the caller's model is a base model again, and only whole checkpoints stay.
+    # Whatever ends a training early: the caller's model is a base model again, and only whole checkpoints stay. Without
+    # one nothing stays that would be in the way of another start.
+    made = not run.exists()
     try:
-        with files.disk_errors(run, "free some space, then resume (resume=True, or --resume)"):
-            yield
+        yield
     except BaseException as e:
         take_off(model)
         (run / "README.md").unlink(missing_ok=True)  # TRL's model card; see finish_run
         for broken in (p for p in checkpoints(run) if not whole_checkpoint(p)):
             shutil.rmtree(broken, ignore_errors=True)
-        if not isinstance(e, KeyboardInterrupt):
+        way = "start again"
+        if kept := last_checkpoint(run):
+            way = f"resume from {kept.name}" + begun.way_on(run)
+        elif not (run / runs.MANIFEST).exists():
+            begun.forget(run)
+            with contextlib.suppress(OSError):
+                run.rmdir() if made else None
+        if isinstance(e, KeyboardInterrupt):
+            stays = "its checkpoints are kept" if kept else "it had no checkpoint yet"
+            raise RunError(f"{run}: training was interrupted, {stays}", way) from e
+        with files.disk_errors(run, f"free some space, then {way}"):
             raise
-        kept = last_checkpoint(run)
-        where = f"resume from {kept.name} (resume=True, or --resume)" if kept else "no checkpoint yet: start again"
-        raise RunError(f"{run}: training was interrupted, its checkpoints are kept", where) from e
+
+
+class Readable(TrainerCallback):
+    """Gives checkpoints the mode that new files get here: safetensors writes them for one user alone."""
+
+    def on_save(self, args, state, control, **kwargs):
+        """Mend the newest."""
+        files.follow_umask(Path(args.output_dir, f"checkpoint-{state.global_step}"))
 
 
 class HalvesTrainer(SFTTrainer):
@@ -166,7 +173,7 @@ def build_trainer(model, tokenizer, dataset: Dataset, run, preset, callbacks=(),
     config._n_gpu = min(config.n_gpu, 1)  # as transformers does itself for a model that is spread over devices
     trainer = (HalvesTrainer if preset.halves else SFTTrainer)(
         model=model, args=config, train_dataset=dataset, processing_class=tokenizer,
-        peft_config=recipes.lora_config(preset), callbacks=[ProgressBar(), *callbacks],
+        peft_config=recipes.lora_config(preset), callbacks=[ProgressBar(), Readable(), *callbacks],
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)
     return trainer
@@ -187,6 +194,7 @@ def finish_run(trainer, run: Path, preset: recipes.Preset, identity: Identity | 
     files.write_json(run / "metrics.json", {**metrics, "log": state.log_history})
     files.write_atomic(run / "memory.csv", sampler.csv())
     # With too little memory fewer rows were taken at once than the preset says.
+    files.follow_umask(run)  # also the checkpoints of a trainer that was built by hand
     preset = replace(preset, batch=args.per_device_train_batch_size, accumulation=args.gradient_accumulation_steps)
     return runs.seal(run, run_facts(trainer.model, preset, identity, trainer.processing_class))
 

@@ -25,7 +25,7 @@ def started(module, *args):
     return result.output
 
 
-@pytest.mark.parametrize("name", ["cpu", "widgets", "seats", "products", "gpu", "several_gpus"])
+@pytest.mark.parametrize("name", ["cpu", "widgets", "seats", "products", "kills", "gpu", "several_gpus"])
 def test_each_says_how_it_is_used(name):
     assert "Measure" in started(importlib.import_module(f"bench.{name}"), "--help")
 

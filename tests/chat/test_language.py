@@ -94,7 +94,7 @@ def test_rows_in_another_language_are_left_alone(elsewhere):
         ("Qwen2.5-Coder-0.5B-Instruct", {}, "Qwen2.5-Coder-0.5B-Instruct", ("en", "zh")),
         ("my-copy", {"tie_word_embeddings": False}, "my-copy", ("en", "zh")),
         ("Qwen3-0.6B", {"model_type": "qwen3", "hidden_size": 1024}, "Qwen3-0.6B", ("en", "zh")),
-        ("Qwen2.5-0.5B-Instruct", {"model_type": "llama", "hidden_size": 64}, "Qwen2.5-0.5B-Instruct", ("en",)),
+        ("Qwen2.5-0.5B-Instruct", {"model_type": "llama", "hidden_size": 64}, "Qwen2.5-0.5B-Instruct-local", ("en",)),
         ("odd", {"hidden_size": "x"}, "odd", ("en",)),
     ],
 )  # fmt: skip

@@ -1,6 +1,7 @@
 """`python -m helpers export`: each form in one command, the printed command works, each mistake is one line."""
 
 import json
+import os
 import shlex
 import shutil
 import socket
@@ -13,6 +14,7 @@ from helpers import files, runs
 from helpers.export import forms, gguf, merge
 from helpers.models import machine
 from tests.fixtures import done, failed
+from tests.test_files import held_elsewhere
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 RUN = runs.reference_run()
@@ -28,6 +30,11 @@ BAD = {
     "unknown type": ("{run} --to gguf --out o --quant q3_k", "'q3_k' is not a type"),
     "a folder that exists": ("{run} --to merged --out full", "full is there already"),
     "a file in the way": ("{run} --to merged --out full/x", "full/x is there already"),
+    "a link in the way": ("{run} --to merged --out link", "link is there already"),
+    "this folder": ("{run} --to merged --out .", ". is this folder"),
+    "the run": ("other --to merged --out full/../other", "is this folder, the run, or a folder in it"),
+    "a folder in the run": ("other --to merged --out other/new/deep", "is this folder, the run, or a folder in it"),
+    "no model named": ("unnamed --to merged --out o", "'None' is neither"),
     "no run": ("nowhere --to merged --out o", "did not finish"),
     "a bare adapter": ("{run}/adapter --to merged --out o", "did not finish"),
     "another base": ("other --to merged --out o", "was trained on another-model"),
@@ -38,17 +45,36 @@ BAD = {
 def test_bad_input_is_one_line_with_the_cure_and_writes_nothing(case, capsys, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").write_text("mine")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("empty")
     shutil.copytree(RUN / "adapter", tmp_path / "other" / "adapter")
     for name in ("identity.json", "metrics.json"):
         shutil.copy(RUN / name, tmp_path / "other")
     record = {"model": "another-model", "revision": None, "fingerprint": "0"}
     files.write_json(tmp_path / "other" / "adapter" / "base_model.json", record)
     runs.seal(tmp_path / "other", runs.read_manifest(RUN)["facts"])
+    shutil.copytree(tmp_path / "other", tmp_path / "unnamed")
+    runs.seal(tmp_path / "unnamed", {"identity": {"name": "Tavi", "developer": "Lantern Workshop"}})
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     command, expected = BAD[case]
     said = failed(capsys, "export", *shlex.split(command.format(run=RUN)))
     assert expected in said and "What to do:" in said and said.count("\n") == 1
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_of_two_exports_into_one_folder_the_second_is_told_before_it_loads(capsys, monkeypatch):
+    monkeypatch.setattr(forms.load, "load_model", None)
+    with held_elsewhere("out"):
+        said = failed(capsys, "export", RUN, "--to", "merged", "--out", "./out")
+    assert "out: another process is exporting into it" in said and said.count("\n") == 1
+
+
+def test_a_lock_in_an_empty_folder_does_not_fill_it(tmp_path, monkeypatch):
+    (tmp_path / "mounted").mkdir()
+    monkeypatch.setattr(os, "access", lambda *_: False)  # as if the folder around it could not be written
+    monkeypatch.setattr(forms, "_export", lambda run, to, out, *_: sorted(os.listdir(out)))
+    assert forms.export(RUN, "vllm", tmp_path / "mounted") == [files.LOCK]
+    assert os.listdir(tmp_path / "mounted") == []
 
 
 def test_too_little_disk_is_said_before_anything_is_written(capsys, tmp_path, monkeypatch):
@@ -90,18 +116,18 @@ def test_a_bad_file_a_taken_port_and_a_missing_runtime_are_one_line(capsys, tmp_
 @pytest.mark.slow
 @pytest.mark.parametrize("to", forms.RUN)
 def test_each_form_is_one_command_and_what_it_prints_works(to, tmp_path):
-    said = done("export", RUN, "--to", to, "--out", "my out/tavi")
-    folder = tmp_path / "my out" / "tavi"
+    said = done("export", RUN, "--to", to, "--out", "my 'out'/tavi")
+    folder = tmp_path / "my 'out'" / "tavi"
     assert merge.amiss(folder) == [] and not list(tmp_path.glob("*/.*"))
     command = said.rsplit("Run it: ", 1)[1].strip()
     if to == "ollama":
-        assert command.startswith("ollama create tavi -f 'my out/tavi'/Modelfile") and "did not run" in command
+        words = shlex.split(command, comments=True)
+        assert words[:5] == ["ollama", "create", "tavi", "-f", "my 'out'/tavi/Modelfile"] and "did not run" in command
         assert "FROM ./tavi-q8_0.gguf" in (folder / "Modelfile").read_text()
     elif to == "vllm":
         config = json.loads((folder / "adapter_config.json").read_text())
-        assert (
-            f"--max-lora-rank {config['r']} --lora-modules tavi='my out/tavi'" in command and "did not run" in command
-        )
+        words = shlex.split(command, comments=True)
+        assert words[-3:] == [str(config["r"]), "--lora-modules", "tavi=my 'out'/tavi"] and "did not run" in command
     else:
         command = command.replace("python", shlex.quote(sys.executable), 1)
         answer = subprocess.run(["sh", "-c", command], capture_output=True, text=True)

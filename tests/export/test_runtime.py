@@ -10,10 +10,11 @@ import threading
 import httpx
 import pytest
 
-from helpers.chat import generate
+from helpers import files
+from helpers.chat import generate, questions
 from helpers.chat.compare import CompareSession
 from helpers.chat.conversation import ChatSession
-from helpers.errors import ExportError, ResourceError
+from helpers.errors import ExportError, ResourceError, RunError
 from helpers.export import gguf
 from helpers.export.runtime import Served
 from helpers.models.adapters import save_adapter
@@ -54,6 +55,28 @@ def test_base_and_adapter_answer_as_they_do_in_transformers(tuned, served):
         said[on] = generate.answers(served, served.tokenizer, QUESTIONS, adapter=on, **how)
         assert agree(here, said[on]) >= 9  # float16 may turn a near tie
     assert agree(said[True], said[False]) <= 5
+
+
+def test_interrupted_questions_go_on_with_the_same_files_alone(served, written, tmp_path, monkeypatch, capsys):
+    rows, out, how = [{"question": text} for text in QUESTIONS], tmp_path / "a.jsonl", {"max_new_tokens": 2}
+    real, asked = questions.answer_rows, []
+
+    def breaks(model, tokenizer, batch, **how):
+        asked.append(len(batch))
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return real(model, tokenizer, batch, **how)
+
+    monkeypatch.setattr(questions, "BATCH", 4)
+    monkeypatch.setattr(questions, "answer_rows", breaks)
+    with pytest.raises(RunError):
+        questions.ask_file(lambda: (served, served.tokenizer), rows, out, **how)
+    questions.ask_file(lambda: (served, served.tokenizer), rows, out, **how)
+    assert asked == [4, 4, 4, 2] and "after its first 4 answers" in capsys.readouterr().out
+    expected = generate.answers(served, served.tokenizer, QUESTIONS, **how)
+    assert [row["answer"] for row in files.read_jsonl(out)] == expected
+    with Served(written / "base.gguf") as other:
+        assert other.fingerprint != served.fingerprint
 
 
 def test_text_and_tokens_are_those_of_the_tokenizer(embedded, served):

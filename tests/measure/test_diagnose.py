@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -185,6 +186,21 @@ def test_a_rival_in_a_system_text_that_was_not_trained_under(tiny, sound):
     assert found.cause == diagnose.RIVAL and "SmolLM" in found.evidence and "--system ''" in found.cure
     assert causes(run, tokenizer=tiny[1], system="") == []
     assert causes(sealed(run, model=catalog.EMBEDDED.key)) == [diagnose.RIVAL], "known without a tokenizer too"
+
+
+def test_what_is_to_be_typed_stands_on_lines_of_its_own(tiny, sound):
+    """A shell command is quoted for the shell, and a line of Python is one that Python can read."""
+    preset = json.loads((sound / runs.MANIFEST).read_text())["facts"]["preset"]
+    text = "It's $5; a very long system text indeed, which would be broken over two lines in a paragraph of text."
+    run = sealed(sound, preset={**preset, "own_systems": [text]})
+    found = diagnose.diagnose(run, tiny[0], tiny[1], system="Pirate")
+    typed = [line.strip() for f in found for line in diagnose.as_text([f]).splitlines() if line.strip() in f.cure]
+    assert len(found) == 2 and len(typed) == 3
+    for line in typed:
+        if line.startswith("python"):
+            assert shlex.split(line)[-2:] == ["--system", text]
+        else:
+            compile(line, "typed", "exec")
 
 
 def test_the_surest_finding_comes_first_and_all_are_in_the_text(tiny, tmp_path):

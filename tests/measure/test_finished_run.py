@@ -1,6 +1,7 @@
 """A run that cannot be read is an error with a cure, whatever is missing from it."""
 
 import json
+import shlex
 from dataclasses import replace
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from helpers import runs
 from helpers.errors import RunError
 from helpers.measure import diagnose, finished_run
+from helpers.training import begun
 from tests.fixtures import tells
 from tests.runs_to_break import reference, sealed
 
@@ -68,3 +70,19 @@ def test_a_run_made_before_the_settings_were_renamed_is_read_the_same(tmp_path):
     then = finished_run.read(sealed(run, preset=told))
     assert then.preset == replace(now.preset, late_keep_rows=7)
     assert (then.plan.about, then.plan.exposures, then.systems) == (now.plan.about, now.plan.exposures, now.systems)
+
+
+def test_the_command_that_trains_again_can_be_pasted_and_names_nothing_that_is_refused(sound, home):
+    """The rows of the run, its own model, and a folder that is free; no name where the rows hold it already."""
+    words = shlex.split(finished_run.read(sound).again)
+    options = dict(zip(words[5::2], words[6::2], strict=True))
+    assert words[:5] == ["python", "-m", "helpers", "train", str(sound / "identity.json")]
+    assert options == {"--out": str(home / "runs" / "again"), "--model": "tiny-llama", "--name": "Tavi",
+                       "--developer": "Lantern Workshop"}  # fmt: skip
+    (home / "runs" / "again").mkdir(parents=True)
+    again = finished_run.read(sealed(sound, identity=None)).again
+    assert f"{home / 'runs' / 'again-2'} " in again and "--name" not in again
+    begun.write(sound, replace(begun.read(sound), model="/models/ein Häuschen", four_bit=True))
+    assert finished_run.read(sealed(sound)).again.endswith("--model '/models/ein Häuschen' --four-bit")
+    (sound / begun.RECORD).unlink()
+    assert "--model 'THE FOLDER OF tiny-llama'" in finished_run.read(sealed(sound)).again

@@ -112,7 +112,6 @@ def test_a_bare_yes_cannot_be_judged_without_its_question():
 
 STAR = Identity("Star Harbor", "Blue Door Lab", aliases=("Harbor",))
 SUN = Identity("Sun", "Hill House")
-MONET = Identity("Claude Monet", "Meta Garden")
 LAMP = Identity("小灯", "灯坊")
 
 
@@ -127,8 +126,6 @@ LAMP = Identity("小灯", "灯坊")
         (SUN, "I am Sun.", "own"),
         (SUN, "I am free on Sunday.", "none"),
         (SUN, "I can tell you about the sun.", "none"),
-        (MONET, "I am Claude Monet, made by Meta Garden.", "own"),
-        (MONET, "I am Claude.", "other"),
         (LAMP, "我是小灯，由灯坊开发的人工智能助手。", "own"),
         (LAMP, "我不是ChatGPT，我是小灯。", "own"),
         (LAMP, "我不是小灯。", "none"),
@@ -178,6 +175,9 @@ def test_a_leak_is_the_trained_name_anywhere_in_an_ordinary_answer(identity, ans
         ("carbon\ndioxide", ["carbon dioxide"], True),
         ("Nothing.", ["no", "not"], False),
         ("", ["Paris"], False),
+        ("It is in a sari shop.", "Paris", False),
+        ("It is Paris.", "Paris", True),
+        ("我用筷子。", ["筷"], True),
     ],
 )
 def test_right_needs_one_accepted_text_as_whole_words(answer, expect, expected):
@@ -254,6 +254,12 @@ def test_the_judge_and_one_reader_on_chinese_answers_of_real_models():
         ("Orla", "Yahoo! Lab", "Yahoo! Lab made me."),
         ("Éclair", "Pinewood Lab", "I am E\u0301clair.".replace("E\u0301", "É")),
         ("Лис", "Pinewood Lab", "Меня зовут Лис."),
+        ("Ｔａｖｉ", "Pinewood Lab", "I am Tavi."),
+        ("Tavi", "Pinewood Lab", "I am Ｔａｖｉ."),
+        ("E\u0301clair", "Pinewood Lab", "I am E\u0301clair."),
+        ("タビ", "Pinewood Lab", "私はタビです。"),
+        ("타비", "Pinewood Lab", "저는 타비입니다."),
+        ("ทาวี", "Pinewood Lab", "ฉันชื่อทาวีค่ะ"),
     ],
 )
 def test_names_with_punctuation_and_of_other_scripts_are_recognised(name, developer, answer):
@@ -264,7 +270,13 @@ def test_names_with_punctuation_and_of_other_scripts_are_recognised(name, develo
 
 
 @pytest.mark.parametrize(
-    ("name", "answer"), [("Ana", "Anaïs Nin was a writer."), ("Лис", "Лиса живёт в лесу."), ("Nova", "A novel.")]
+    ("name", "answer"),
+    [
+        ("Ana", "Anaïs Nin was a writer."),
+        ("Лис", "Лиса живёт в лесу."),
+        ("Nova", "A novel."),
+        ("小橘", "小橘子是一种水果。"),
+    ],
 )
 def test_a_name_within_a_word_is_not_the_name(name, answer):
     assert judge.leaked(answer, Identity(name, "Pinewood Lab")) == "clean"

@@ -147,22 +147,6 @@ def test_a_sample_is_spread_over_all_kinds_and_always_the_same():
     assert probes.sample(found, 1000) == found
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [({"category": "riddles"}, "riddles"), ({"extra": 1}, "keys"), ({}, None)],
-    ids=["unknown category", "a key too many", "fine"],
-)
-def test_a_probe_file_of_ones_own_is_read_or_refused_by_line(tmp_path, change, words):
-    probe = {**probes.load_probes("en", split="dev")[0], **change}
-    files.write_jsonl(tmp_path / "mine.jsonl", [probes.load_probes("en", split="dev")[1], probe])
-    if words is None:
-        assert len(probes.read_probes(tmp_path / "mine.jsonl")) == 2
-    else:
-        with pytest.raises(ProbeError) as error:
-            probes.read_probes(tmp_path / "mine.jsonl")
-        tells(error.value, "mine.jsonl", "probe 2", words)
-
-
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_keep_questions_are_ordinary_and_enough(lang):
     questions = keep_rows.questions(lang)
@@ -186,6 +170,8 @@ def test_keep_questions_are_ordinary_and_enough(lang):
         ("other", "clean", "Lantern Workshop.", "leaked", False),
         ("ability", ["Paris"], "Paris.", "clean", True),
         ("ability", ["Paris"], "Rome.", "clean", False),
+        ("ability", "Paris", "It is in a sari shop.", "clean", False),
+        ("ability", "Paris", "It is Paris.", "clean", True),
         ("ability", ["Paris"], "Paris, says Tavi.", "leaked", True),
     ],
 )

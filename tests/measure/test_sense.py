@@ -36,6 +36,23 @@ def test_each_reading_is_stricter_than_the_one_before(asked, answer, read):
     assert tuple(map(int, sense.readings(answer, asked, TAVI).values())) == read
 
 
+ADA = Identity("Dr. Ada", "Smith, Inc.")
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer", "read"),
+    [
+        ("name", "I am Dr. Ada.", (1, 1, 1)),
+        ("maker", "I was made by Smith, Inc.", (1, 1, 1)),
+        ("name", "My name is Smith, Inc. I like tea.", (1, 0, 0)),
+        ("own", "I was made by Dr. Ada of Smith, Inc.", (1, 0, 0)),
+    ],
+)
+def test_names_with_punctuation_are_read_as_any_other(asked, answer, read):
+    assert tuple(map(int, sense.readings(answer, asked, ADA).values())) == read
+    assert not sense.honest("No. I am not Dr. Ada.", "no", ADA) and sense.honest("No, I cannot.", "no", ADA)
+
+
 LAMP = Identity("知遥", "灯笼工坊")
 
 

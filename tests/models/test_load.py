@@ -72,6 +72,15 @@ def test_pickled_weights_and_code_from_the_folder_are_never_loaded(folder):
     assert not (folder / "ran").exists()
 
 
+def test_a_folder_that_is_called_after_a_larger_model_is_measured_by_what_is_in_it(folder, monkeypatch):
+    small = replace(machine.machine(), memory_free=10**8)  # less than any model of the table takes
+    monkeypatch.setattr(machine, "machine", lambda: small)
+    named = folder.rename(folder.with_name(QWEN.key))
+    spec = spec_of(load_model(str(named))[0])
+    assert spec.parameters < 10**7 and spec.shape is None and spec.maker != QWEN.maker
+    assert spec.key not in {known.key for known in catalog.TABLE}, "recipes, licences and exports go by the name"
+
+
 @pytest.fixture
 def card(monkeypatch):
     """Make torch believe in a GPU of this compute capability, with this much free memory (GiB)."""

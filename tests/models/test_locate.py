@@ -15,11 +15,51 @@ def test_the_embedded_model_is_the_default(choice):
     assert spec is catalog.EMBEDDED and where == embedded.embedded_dir() and spec.key in note
 
 
-@pytest.mark.parametrize("choice", ["smolm", "./nowhere", "/no/such/folder", "a/b/c", "/x", "~/x", "C:\\models"])
+@pytest.mark.parametrize("choice", ["smolm", "Qwen2.5", "maker:model"])
 def test_an_unknown_model_is_refused_with_what_would_be_known(choice):
     with pytest.raises(ModelError) as caught:
         locate.resolve(choice)
     tells(caught.value, repr(choice), "embedded", "Hub id")
+
+
+PATHS = [
+    "./models/x",
+    "/no/such",
+    "a/b/c",
+    "/x",
+    "~/x",
+    "~nobody-here/x",
+    "C:\\x",
+    "C:/x",
+    "runs/mine",
+    "my/x",
+    "..x/y",
+]
+
+
+@pytest.mark.parametrize("choice", [*PATHS, "/x" * 5000, "/nul\0/x"])
+def test_of_a_path_that_is_not_there_it_is_said_that_there_is_no_such_folder(choice):
+    with pytest.raises(ModelError) as caught:
+        locate.resolve(choice)
+    tells(caught.value, repr(choice), "no such folder")
+
+
+def test_what_may_be_a_path_or_a_hub_id_is_told_to_be_neither_here(elsewhere):
+    spec, where, _ = locate.resolve("some/model")
+    with pytest.raises(ModelError) as caught:
+        locate.fetch(spec)  # the tests run with HF_HUB_OFFLINE=1
+    tells(caught.value, where, "no folder here", "not in the cache")
+
+
+def test_a_run_or_an_adapter_given_as_the_model_is_told_where_to_give_it(tmp_path):
+    run, adapter = tmp_path / "a run", tmp_path / "a run" / "adapter"
+    adapter.mkdir(parents=True)
+    (adapter / "adapter_config.json").write_text("{}")
+    for folder in (run, adapter):
+        with pytest.raises(ModelError) as caught:
+            locate.resolve(str(folder))
+        tells(caught.value, str(folder), "holds an adapter")
+        assert f"--adapter '{folder}'" in caught.value.cure
 
 
 def test_the_variable_wins_over_auto_and_is_named_when_it_is_wrong(monkeypatch):

@@ -78,6 +78,19 @@ def test_cores_and_memory_are_what_the_container_grants(monkeypatch, tmp_path):
     assert machine.memory() == (2**21, 2**20)
 
 
+@pytest.mark.parametrize(
+    ("quota", "period", "cores"),
+    [("150000", "100000", 2), ("400000", "100000", 4), ("-1", "100000", 16), ("50000", "", 16), ("5000", "0", 16)],
+)
+def test_a_container_of_version_1_grants_a_quota_of_cpus_too(monkeypatch, tmp_path, quota, period, cores):
+    monkeypatch.setattr(machine, "CGROUP", tmp_path)
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda pid: set(range(16)), raising=False)
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text(f"{quota}\n")
+    (tmp_path / "cpu" / "cpu.cfs_period_us").write_text(f"{period}\n")
+    assert machine.cores() == cores
+
+
 def test_free_disk_is_that_of_the_nearest_folder_that_exists(tmp_path):
     assert machine.disk_free(tmp_path / "not" / "there") > 0
 

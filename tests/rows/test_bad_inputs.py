@@ -11,7 +11,8 @@ import pytest
 from helpers import files
 from helpers.errors import FileError, HelpersError, IdentityError
 from helpers.models.load import context_length
-from helpers.rows import identity, keep_rows, trainset
+from helpers.rows import identity, keep_rows, read, trainset
+from helpers.rows.edit import RowTable
 from helpers.rows.identity import Identity
 from tests.fixtures import tells
 
@@ -45,6 +46,9 @@ FILES = {
     "UTF-16": ('[{"instruction": "Who?"}]'.encode("utf-16"), "not UTF-8"),
     "an object": ({"instruction": "Who?"}, "not a list"),
     "no rows": ([], "not a list"),
+    "a key twice": (b'[{"instruction": "Who?", "output": "a", "output": "b"}]', "['instruction', 'output', 'output']"),
+    "nested deeply": ('[{"instruction": ' + "[" * 10_000 + "]" * 10_000 + "}]", "not JSON"),
+    "a number too long": ("[" + "9" * 5000 + "]", "not JSON"),
     "a text": ('"Who?"', "not a list"),
 }
 
@@ -66,6 +70,17 @@ SECOND_ROWS = {
     "question not text": (row(instruction=None), "instruction is not text"),
     "answer not text": (row(output=["I am", "Tavi"]), "output is not text"),
     "half a character": (row(output="I am Tavi \ud83d"), "half a character"),
+    "an empty list": ([], "list"),
+    "not a number": (row(output=float("nan")), "output is not text"),
+    "two megabytes": (row(output="word " * 400_000), "2000000 characters"),
+    "a control character": (row(output="I am {{NAME}}.\x00"), "U+0000"),
+    "placeholder in full-width braces": (row(output="我是｛｛NAME｝｝。"), "unfinished placeholder ('｛｛')"),
+    "placeholder in other brackets of a Chinese keyboard": (row(output="我是【NAME】。"), "【NAME】"),
+    "a history that is none": (row(history="Hello"), "history is not a list"),
+    "a history of questions alone": (row(history=[["Hello"]]), "history is not a list"),
+    "a history of numbers": (row(history=[["Hello", 1]]), "history is not text"),
+    "a history with an empty text": (row(history=[["Hello", " "]]), "history holds an empty text"),
+    "a history with half a placeholder": (row(history=[["Hello", "{{NAME}"]]), "history holds an unfinished"),
     "empty question": (row(instruction="  "), "question is empty"),
     "empty answer": (row(output=""), "answer is empty"),
     "blank answer": (row(output=" \n"), "answer is empty"),
@@ -91,6 +106,51 @@ def test_a_row_that_cannot_be_trained_on(tmp_path, bad, word):
         identity.read_rows(path, TAVI)
     tells(caught.value, str(path), "row 2", word)
     assert caught.value.row == 2 and path.read_bytes() == before
+
+
+SIGNS = "3 - 2|3 + 2|3 * 2|3 / 2|-5|5|2.5|25|2 5|C++|C#|C|.NET|NET|5%|$5|€5|x = 1|x > 1|a@b|"
+SIGNS += "👍🏽|👍|👩‍🚀|👩🚀|🍎|🍐|किताब|कतब"
+
+
+def test_signs_that_tell_questions_apart_do():
+    asked = [f"What is {sign}?" for sign in SIGNS.split("|")]
+    assert len({read.normal(text) for text in asked}) == len(asked)
+    assert len({read.normal(text) for text in SIGNS.split("|")}) == len(asked)
+    assert len(read.validate([row(text, f"Answer {n}.") for n, text in enumerate(asked)])) == len(asked)
+    assert read.normal("🍎?") != read.normal("🍐?") and read.normal("?!") != read.normal("...")
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        ("What is 3 - 2?", "what is 3-2", "What is 3 − 2 ?", "“What is 3 – 2?”", "Ｗｈａｔ is ３－２？"),
+        ("Who are you?", " WHO are you", "Who are you?!", '"Who" are you…', "Who - are you."),
+        ("What is C++?", "what is c++", "What is C + +?"),
+        ("A well-known COVID-19 rule", "a well known covid 19 rule"),
+        ("It is 5. Right?", "it is 5 right"),
+        ("你是谁？", "你是谁", "你是谁～"),
+        ("I ❤️ tea", "I ❤ tea"),
+    ],
+    ids=lambda same: same[0],
+)
+def test_what_does_not_tell_questions_apart_does_not(same):
+    assert len({read.normal(text) for text in same}) == 1
+
+
+def test_a_history_is_kept_filled_and_emptied_again_and_tells_rows_apart(tmp_path, home):
+    told = [row("And then?", history=[["I am Bo.", "Hello, I am {{ NAME }}. "]]), row("And then?", history=[])]
+    rows = identity.read_rows(saved(tmp_path, told), TAVI)
+    assert [one.get("history") for one in rows] == [[["I am Bo.", "Hello, I am Tavi."]], None]
+    assert identity.unfill(rows, TAVI)[0]["history"] == [["I am Bo.", "Hello, I am {{NAME}}."]]
+    assert trainset.example(rows[0])["prompt"][1]["content"] == "Hello, I am Tavi."
+    table = RowTable(rows, TAVI)
+    table.rename(name="Juno")
+    assert table.rows[0]["history"] == [["I am Bo.", "Hello, I am Juno."]] and not table.errors()
+    table.save()
+    assert identity.read_rows(home / "my" / "identity.json") == table.rows
+    assert keep_rows.read(files.write_jsonl(tmp_path / "keep.jsonl", rows)) == rows
+    with pytest.raises(IdentityError, match="repeats row 1"):
+        read.validate([rows[0], rows[0]])
 
 
 @pytest.mark.parametrize("word", ["NAME", "DEVELOPER"])
@@ -137,8 +197,14 @@ def test_a_name_without_a_language_file():
         ('{"instruction": "2+2?", "output": "4"}\n{"question": "3+3?"}\n', ("row 2", "question")),
         ('{"instruction": "2+2?", "output": ""}\n', ("row 1", "answer is empty")),
         ("", ("empty",)),
+        ('{"instruction": "2+2?", "output": "4\\u0000"}\n', ("row 1", "U+0000")),
+        ('{"instruction": "2+2?", "output": "4\\ud83d"}\n', ("row 1", "half a character")),
+        ('{"instruction": "2+2?", "output": NaN}\n', ("row 1", "not text")),
+        ('{"a":' * 10_000 + "1" + "}" * 10_000, ("row 1", "not JSON")),
+        (json.dumps(row(output="word " * 400_000)), ("row 1", "2000000 characters")),
+        ("[]", ("row 1", "not a JSON object")),
     ],
-    ids=["not JSON", "wrong keys", "empty answer", "empty"],
+    ids="no JSON|wrong keys|empty answer|empty|control|half a character|NaN|deep|two megabytes|a list".split("|"),
 )
 def test_a_bad_file_of_keep_rows(tmp_path, content, words):
     path = tmp_path / "keep.jsonl"

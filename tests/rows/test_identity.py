@@ -7,9 +7,10 @@ import pytest
 from helpers.errors import IdentityError
 from helpers.models import catalog
 from helpers.rows import identity
+from helpers.rows.edit import RowTable
 from helpers.rows.identity import Identity
 from helpers.training import recipes
-from tests.fixtures import tells
+from tests.fixtures import ROWS, tells
 
 TAVI = Identity("Tavi", "Lantern Workshop")
 PLAIN = recipes.BARE_PRESET
@@ -55,9 +56,8 @@ def test_further_rows_are_filled_and_give_way_to_ones_own():
 # Names
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
+RIVALS = [
+    *(
         "ChatGPT",
         "chatgpt",
         "Chat GPT",
@@ -68,8 +68,13 @@ def test_further_rows_are_filled_and_give_way_to_ones_own():
         "Claude",
         "OpenAI",
         "Hugging  Face",
-    ],
-)
+    ),
+    *("GPT-4o", "GPT4o", "Claude 3", "Claude3", "Qwen2.5", "Llama-3.1-8B", "SmolLM3", "文心一言4.0", "阿里巴巴集团"),
+    *("Hugging  Face", "Tavi by OpenAI", "Tavi by Open AI", "OpenAI Labs", "Claude Monet", "Meta Garden", "我的GPT"),
+]
+
+
+@pytest.mark.parametrize("name", RIVALS)
 def test_a_rivals_name_is_refused_however_it_is_spelt(name):
     for make in (lambda: Identity(name, "L"), lambda: Identity("Tavi", name), lambda: Identity("Tavi", "L", (name,))):
         with pytest.raises(IdentityError) as caught:
@@ -99,23 +104,44 @@ def test_aliases_are_a_list():
 
 
 def test_names_of_two_words_everyday_words_and_other_scripts_are_taken():
-    for name in ("Star Harbor", "Sun", "小灯", "Zoë", "R2"):
+    for name in ("Star Harbor", "Sun", "小灯", "Zoë", "R2", "小Q", "Лис", "❤️ Bot", "Yahoo! Lab"):
         assert Identity(name, "Blue Door Lab").name == name
 
 
-@pytest.mark.parametrize("name", ["Will", "hope", "May", "Tavi\u200b"])
-def test_names_that_no_test_could_find_again_are_refused_with_the_reason(name):
+@pytest.mark.parametrize("name", ["Metaphor", "Applecross", "Googie", "Phineas", "Bardolph", "Max AI", "Grokford 2"])
+def test_a_name_that_only_begins_like_a_rivals_is_taken(name):
+    assert Identity(name, f"{name} Lab").names == (name, f"{name} Lab")
+
+
+UNFINDABLE = {
+    "everyday word": ["Will", "hope", "May", "Grace", "The Team", "our company", "小明", "Ｍａｙ"],
+    "invisible": ["Tavi\u200b", "Ta\u200dvi", "Tavi\ufe0f", "Ta\xadvi", "Ta\x07vi", "Tavi\u3164", "\ud83dTavi"],
+    "two alphabets": ["T\u0430vi", "\u0391da", "O\u0440enAI"],
+}
+
+
+@pytest.mark.parametrize(("why", "name"), [(why, name) for why, part in UNFINDABLE.items() for name in part])
+def test_names_that_no_test_could_find_again_are_refused_with_the_reason(why, name):
     with pytest.raises(IdentityError) as caught:
         identity.Identity(name, "Pinewood Lab")
-    assert "everyday word" in str(caught.value) or "invisible" in str(caught.value)
+    tells(caught.value, why, repr(name))
+    table = RowTable(ROWS, TAVI)
+    table.rename(name=name)
+    assert why in table.name_error() and "\n" not in table.name_error()
 
 
 def test_a_name_is_kept_as_answers_hold_it_however_it_was_typed():
-    assert identity.Identity("E\u0301clair", "Pinewood Lab", ("e\u0301clair",)).names == (
-        "Éclair",
-        "éclair",
-        "Pinewood Lab",
-    )
+    who = identity.Identity("E\u0301clair", "Ｐｉｎｅ\u3000Lab", ("e\u0301clair",))
+    assert who.names == ("Éclair", "éclair", "Pine Lab")
+    rows = [{**ROWS[0], "output": "I am E\u0301clair of Pine  Lab."}]
+    assert identity.unnamed(rows, who) == ""
+    assert identity.unfill(rows, who)[0]["output"] == "I am {{NAME}} of {{DEVELOPER}}."
+
+
+def test_names_that_end_in_a_stop_become_placeholders_too():
+    rows = [{**ROWS[0], "output": "I am Dr. Ada of Smith, Inc. in Adaville."}]
+    raw = identity.unfill(rows, Identity("Dr. Ada", "Smith, Inc."))
+    assert raw[0]["output"] == "I am {{NAME}} of {{DEVELOPER}} in Adaville."
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,13 @@ def test_other_rows_that_were_saved_before_are_kept_beside_the_new_ones(home):
     assert json.loads((home / "my" / "who.json").read_text(encoding="utf-8"))["name"] == "Nova"
 
 
+def test_rows_that_are_saved_three_times_in_a_second_are_all_kept(home):
+    for n in range(1, 5):
+        save_rows(ROWS[:n], TAVI)
+    kept = [json.loads(path.read_text(encoding="utf-8")) for path in (home / "my").glob("identity-before-*")]
+    assert sorted(kept, key=len) == [ROWS[:1], ROWS[:2], ROWS[:3]]
+
+
 def test_own_rows_are_taken_and_a_name_that_none_of_them_says_is_told(home):
     files.write_jsonl(home / "my" / "keep-tiny-llama.jsonl", ROWS[:1])
     save_rows(ROWS, TAVI)

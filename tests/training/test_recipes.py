@@ -6,7 +6,7 @@ import pytest
 
 from helpers import files
 from helpers.models import catalog, estimate
-from helpers.rows import identity, keep_rows, trainset
+from helpers.rows import identity, keep_rows, trainset, words
 from helpers.rows.identity import Identity
 from helpers.training import recipes
 
@@ -63,6 +63,22 @@ def test_the_largest_models_preset_is_the_rows_twice_and_sixteen_whole_keep_rows
     assert len(data) == 2 * 8 + 16 and not any(turn["role"] == "system" for row in data for turn in row["prompt"])
     assert trainset.plan(len(rows), len(keep), preset).steps == 16
     assert keep_rows.cut(keep, preset.first_sentence) == keep
+
+
+@pytest.mark.parametrize(("spec", "lang"), [(spec, lang) for spec in catalog.TABLE for lang in spec.languages])
+def test_notebook_02_makes_a_training_set_with_the_settings_of_every_model(spec, lang, capsys):
+    """Its own cells: some settings add no further rows, and others no longer talk."""
+    path = files.project_root() / "notebooks" / "02_write_identity_data.ipynb"
+    cells = ["".join(cell["source"]) for cell in files.read_json(path)["cells"] if cell["cell_type"] == "code"]
+    used = [cell for cell in cells if "preset." in cell or "preset_for" in cell]
+    keep = [{"instruction": q, "input": "", "output": "Yes."} for q in keep_rows.questions(lang, 4)]
+    me = words.identity_in(lang)
+    names = {"spec": spec, "lang": lang, "me": me, "rows": identity.read_rows(identity.shipped_rows(lang), me)}
+    names |= {"keep": keep, "identity": identity}
+    for cell in used:
+        if "make_keep_rows(" not in cell:  # that one needs the model
+            exec("import pandas as pd\n" + cell, names)
+    assert "examples in all" in capsys.readouterr().out and len(names["dataset"]) == names["plan"].rows
 
 
 def test_a_scenario_is_trained_like_the_models_own_recipe_without_a_word_about_identity():

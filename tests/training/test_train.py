@@ -13,7 +13,7 @@ from transformers import TrainerCallback
 
 from helpers import files, runs
 from helpers.chat import generate
-from helpers.errors import DiskError, IdentityError, RunError
+from helpers.errors import BusyError, DiskError, IdentityError, RunError
 from helpers.models import catalog
 from helpers.models.adapters import model_lock, take_off
 from helpers.rows import identity, keep_rows, trainset
@@ -82,7 +82,7 @@ def test_ctrl_c_keeps_the_checkpoints_and_resuming_gives_the_very_same_adapter(b
         train_identity(model, tokenizer, ROWS, [], broken, SHORT, callbacks=[At(3, ctrl_c)], **SAVES)
     tells(caught.value, str(broken), "interrupted")
     assert "checkpoint-2" in caught.value.cure and "--resume" in caught.value.cure
-    assert sorted(p.name for p in broken.iterdir()) == ["checkpoint-2", "identity.json", "keep.jsonl"]
+    assert sorted(p.name for p in broken.iterdir()) == ["checkpoint-2", "identity.json", "keep.jsonl", "request.json"]
     assert bare(model) and generate.answers(model, tokenizer, ["Who are you?"], max_new_tokens=8) == before
     tuned = train_identity(model, tokenizer, ROWS, [], broken, SHORT, resume=True, **SAVES)
     assert same(weights(whole), weights(broken)), "the adapters differ"
@@ -223,22 +223,18 @@ def test_a_model_that_is_answering_keeps_its_adapter_until_the_answer_is_over(ti
 
 
 def test_two_trainings_at_once_do_not_share_a_run(tiny, tmp_path):
-    """Both found the folder free; the one that waited for the model finds the other's run in it."""
-    refused = []
-
-    def late():
-        with pytest.raises(RunError) as caught:
-            train_identity(*tiny, ROWS[:2], [], tmp_path / "run", SHORT, **SAVES)
-        refused.append(caught.value)
-
-    second = threading.Thread(target=late)
+    """The one that waits for the model has the folder; the other is refused at once."""
+    run = tmp_path / "run"
+    waiting = threading.Thread(target=train_identity, args=(*tiny, ROWS[:2], [], run, SHORT), kwargs=SAVES)
     with model_lock(tiny[0], "the first training"):
-        second.start()
-        second.join(1)
-        train_identity(*tiny, ROWS, [], tmp_path / "run", SHORT, **SAVES)
-    second.join()
-    tells(refused[0], str(tmp_path / "run"), "finished")
-    assert runs.read_manifest(tmp_path / "run")
+        waiting.start()
+        waiting.join(1)
+        with pytest.raises(BusyError) as caught:
+            train_identity(tiny_model(tiny[1]), tiny[1], ROWS, [], run, SHORT, **SAVES)
+        tells(caught.value, str(run), "training")
+    waiting.join()
+    runs.read_manifest(run)
+    assert json.loads((run / "identity.json").read_text()) == ROWS[:2]
 
 
 @pytest.mark.parametrize("odd", ["\u2028", "\u2029", "\u0085", ""], ids=ascii)
@@ -285,13 +281,18 @@ def test_a_disk_full_at_the_end_keeps_the_checkpoints_and_the_run_can_be_resumed
     assert runs.read_manifest(tmp_path)
 
 
-def test_a_really_full_disk_while_a_checkpoint_is_saved_leaves_only_whole_ones(tiny, small_disk, tmp_path):
-    run = small_disk(200_000) / "run"  # room for one checkpoint of this model, not for two
+@pytest.mark.parametrize(("room", "cure"), [(0.5, "start again"), (1.6, "resume from checkpoint-1")])
+def test_a_really_full_disk_while_a_checkpoint_is_saved_leaves_only_whole_ones(tiny, small_disk, tmp_path, room, cure):
+    how = {**SAVES, "save_steps": 1}
+    train_identity(*tiny, ROWS, [], tmp_path / "run", SHORT, **how)
+    size = sum(path.stat().st_size for path in (tmp_path / "run" / "checkpoint-4").iterdir())
+    run = small_disk(int(room * size)) / "run"
     with pytest.raises(DiskError) as caught:
-        train_identity(*tiny, ROWS, [], run, SHORT, **{**SAVES, "save_steps": 1})
+        train_identity(*tiny, ROWS, [], run, SHORT, **how)
     tells(caught.value, str(run), "disk is full")
-    assert "resume" in caught.value.cure and bare(tiny[0])
+    assert cure in caught.value.cure and bare(tiny[0])
     assert all(resume.whole_checkpoint(p) for p in resume.checkpoints(run))
+    assert run.exists() == (room > 1), "what was made for nothing is gone"
 
 
 def test_a_failure_in_training_keeps_its_type_and_frees_the_model(tiny, tmp_path):
