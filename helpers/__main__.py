@@ -45,11 +45,13 @@ def _load(model: str, adapter: Path | None, four_bit: bool = False):
 
         served = Served(model, adapter)
         return served, served.tokenizer
-    from helpers.models import adapters, load
+    from helpers.models import adapters, load, template
 
     if adapter:
         adapters.find_adapter(adapter)  # a wrong path is told before the model is loaded
     base, tokenizer = load.load_model(model, four_bit=four_bit)
+    if said := template.note(tokenizer):
+        typer.echo(said, err=True)
     return (adapters.load_adapter(base, adapter) if adapter else base), tokenizer
 
 

@@ -1,17 +1,23 @@
 """From messages to answers: the chat template, batched answers, streamed answers that can be stopped. No judging."""
 
+import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
+from itertools import chain
 
+import jinja2
 import torch
 from tqdm import tqdm
 from transformers import GenerationConfig, PreTrainedTokenizerBase, TextIteratorStreamer
 
+from helpers.errors import ModelError
 from helpers.models.adapters import adapter_scaled, model_lock
 from helpers.models.load import base_of
+from helpers.models.template import spoken, stops
 
 Messages = list[dict[str, str]]
+UNSPOKEN = "the model was still thinking after {} tokens"
 TOKENS_AT_ONCE = {"cpu": 2048, "cuda": 32768, "mps": 2048}  # prompt tokens in a batch
 
 
@@ -27,8 +33,16 @@ def as_messages(question: str | Messages, system: str | None = None) -> Messages
 
 
 def render(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> str:
-    """The text that the model really reads, template and all, ending where its answer begins."""
-    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    """The text that the model really reads, template and all, ending where its answer begins.
+
+    Raises `ModelError` for a conversation that the chat template refuses.
+    """
+    try:
+        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    except jinja2.TemplateError as e:
+        turns = ", ".join(turn["role"] for turn in messages)
+        cure = "let user and assistant take turns, from a user's turn to a user's turn"
+        raise ModelError(f"the model's chat template refuses the turns {turns} ({str(e)[:200]})", cure) from e
 
 
 def count_tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> int:
@@ -46,8 +60,7 @@ def _config(model, tokenizer, max_new_tokens: int, temperature: float | None) ->
     # A model's own generation settings (Qwen's repetition penalty, for one) would make greedy answers not greedy.
     how = {"temperature": temperature, "top_p": 1.0, "top_k": 0} if temperature else {}
     how |= {"max_new_tokens": max_new_tokens, "repetition_penalty": 1.0, "do_sample": bool(temperature)}
-    eos = model.generation_config.eos_token_id
-    how["eos_token_id"] = tokenizer.eos_token_id if eos is None else eos
+    how["eos_token_id"] = stops(model, tokenizer)
     return GenerationConfig(pad_token_id=tokenizer.pad_token_id, **how)
 
 
@@ -63,12 +76,13 @@ def answers(
     samples with ``seed`` at a ``temperature``. ``progress`` is the label of a progress bar, empty for none.
     ``adapter_names`` gives each question its own adapter of a model that carries several, side by side in a batch.
     A model that another program runs (`export.runtime`) brings ``served_pieces`` and is asked through it, one by one.
+    What a model thinks before its answer is left out; an answer that ends in a thought is empty, and a line says so.
     """
     if hasattr(model, "served_pieces"):
         how = {"strength": float(adapter), "max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
         asked = tqdm([as_messages(q, system) for q in questions], progress, disable=not progress, leave=False)
         with model_lock(model, "answering a list of questions"):
-            return ["".join(model.served_pieces(q, **how, fresh=True)).strip() for q in asked]
+            return _spoken(["".join(model.served_pieces(q, **how, fresh=True)) for q in asked], max_new_tokens)
     texts = [render(tokenizer, as_messages(question, system)) for question in questions]
     order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))  # a batch is padded to its first, the longest
     config, found = _config(model, tokenizer, max_new_tokens, temperature), {}
@@ -92,7 +106,14 @@ def answers(
             new = model.generate(**inputs, **names, generation_config=config)[:, inputs["input_ids"].shape[1] :]
             found |= zip(part, tokenizer.batch_decode(new, skip_special_tokens=True), strict=True)
             bar.update(len(part))
-    return [found[i].strip() for i in range(len(texts))]
+    return _spoken([found[i] for i in range(len(texts))], max_new_tokens)
+
+
+def _spoken(found: list[str], longest: int) -> list[str]:
+    told = [spoken(text).strip() for text in found]
+    if silent := sum(not said and bool(text.strip()) for said, text in zip(told, found, strict=True)):
+        tqdm.write(f"{silent} of {len(told)} answers are empty: {UNSPOKEN.format(longest)}", file=sys.stderr)
+    return told
 
 
 def stream(
@@ -104,8 +125,24 @@ def stream(
 
     Generation runs in a thread of its own, which takes the model's lock: do not hold it around this. What fails there
     is raised here, such as `BusyError` if the model is in use and ``wait`` is False. ``strength`` scales the adapter.
+    What a model thinks before its answer is left out; raises `ModelError` if it has thought, and not answered.
     """
     stop = stop or threading.Event()
+    how = {"system": system, "adapter": adapter, "temperature": temperature, "wait": wait, "strength": strength}
+    text = said = ""
+    with closing(_pieces(model, tokenizer, question, stop=stop, max_new_tokens=max_new_tokens, **how)) as pieces:
+        for piece in chain(pieces, [""]):  # at the end what was held back
+            text += piece
+            before, said = said, spoken(text, whole=not piece)
+            if new := said.removeprefix(before):
+                yield new
+    if text.strip() and not said.strip() and not stop.is_set():
+        raise ModelError(UNSPOKEN.format(max_new_tokens), "allow longer answers (max_new_tokens, --max-new-tokens)")
+
+
+def _pieces(
+    model, tokenizer, question, *, system, adapter, max_new_tokens, temperature, stop, wait, strength
+) -> Iterator[str]:  # fmt: skip
     if hasattr(model, "served_pieces"):
         how = {"max_new_tokens": max_new_tokens, "temperature": temperature, "stop": stop}
         with model_lock(model, "a chat answer", wait):
@@ -129,8 +166,10 @@ def stream(
     thread.start()
     try:
         yield from (piece for piece in streamer if piece)
-    finally:
+    except BaseException:  # the reader left
         stop.set()
+        raise
+    finally:
         thread.join()
     if failure:
         raise failure[0]

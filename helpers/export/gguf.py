@@ -19,6 +19,7 @@ from helpers.errors import ExportError
 from helpers.files import check_output, disk_errors, make_dir, read_json
 from helpers.models.adapters import find_adapter
 from helpers.models.load import base_of, spec_of
+from helpers.models.template import end_of_turn
 
 F16, F32, Q8_0 = (gguf.GGMLQuantizationType[name] for name in ("F16", "F32", "Q8_0"))
 TYPES = {name: gguf.GGMLQuantizationType[name.upper()] for name in ("f16", "q8_0", "q4_0", "q4_1")}
@@ -172,6 +173,8 @@ def _add_tokenizer(writer: gguf.GGUFWriter, tokenizer, config) -> None:
     for name in ("bos", "eos", "unk", "pad"):
         if (number := getattr(tokenizer, f"{name}_token_id")) is not None:
             getattr(writer, f"add_{name}_token_id")(number)
+    if (end := end_of_turn(tokenizer)) != tokenizer.eos_token_id:
+        writer.add_eot_token_id(end)
     writer.add_add_bos_token(False)  # the chat template writes whatever stands at the beginning
     writer.add_add_space_prefix(False)
     writer.add_chat_template(tokenizer.chat_template)

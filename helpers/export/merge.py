@@ -10,6 +10,7 @@ from helpers import files, runs
 from helpers.errors import ExportError
 from helpers.export import card
 from helpers.models.load import base_of
+from helpers.models.template import stops
 
 SUMS = "SHA256SUMS"
 PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".npy"}
@@ -31,6 +32,7 @@ def merge(model):
 
 def save(model, tokenizer, folder: Path) -> None:
     """Write a model as safetensors, with its settings, tokenizer and chat template, into an empty ``folder``."""
+    model.generation_config.eos_token_id = stops(model, tokenizer)  # other programs know no other ends
     model.config._name_or_path = ""  # else this machine's path may stand in config.json
     with files.disk_errors(folder):
         model.save_pretrained(folder, safe_serialization=True)

@@ -5,7 +5,7 @@ Nothing is trained, changed or scored here: a run in which nothing is found may 
 
 import math
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -32,7 +32,8 @@ FEW_STEPS, LOW_RATE, HIGH_RATE = "too few steps", "learning rate too low", "lear
 RIVAL, EPOCHS = "rival identity in the system text", "too many epochs"
 NO_KEEP, FEW_KEEP = "no keep rows", "too few keep rows"
 CAUSES = (INACTIVE, PLACEHOLDER, HIGH_RATE, FEW_STEPS, LOW_RATE, TEMPLATE, RIVAL, NO_KEEP, FEW_KEEP, EPOCHS)
-SEVERITIES = ("certain", "likely", "possible")
+UNTOLD = "cannot tell"  # the files of another tool do not decide it
+SEVERITIES = ("certain", "likely", "possible", UNTOLD)
 
 # Root mean square of the adapter's B weights. They start at 0 and Adam moves each by at most about the rate in a step,
 # so it hardly depends on the model. Measured, eight rows, greedy answers to the trained questions: 0.0067 (80 steps at
@@ -61,7 +62,15 @@ def diagnose(run: Path | str, model=None, tokenizer=None, system: str | None = N
 
     With the ``model`` in use its adapter is looked at, with its ``tokenizer`` the chat template; with both, a few
     trained questions are asked. ``system`` is the system text in use, None the template's default. Raises `RunError`.
+    Of another tool's run its numbers are read, and the ``model``.
     """
+    from helpers.measure import foreign_findings, foreign_run  # which are written in the terms of this module
+
+    if foreign_run.is_one(run):
+        other = foreign_run.read(run)
+        comparable = model is not None and other.weights and all("lora_" in name for name in other.weights)
+        live = _adapter(other, model, []) if comparable else []
+        return _sorted([*foreign_findings.findings(other, system), *live])
     record, said, found = read(run), [], list[Finding]()
     if tokenizer is not None:
         found += _template(record, tokenizer)
@@ -70,6 +79,10 @@ def diagnose(run: Path | str, model=None, tokenizer=None, system: str | None = N
         said = answers(model, tokenizer, list(map(question_of, record.rows[:8])), system=system, max_new_tokens=40)
     found += [*_training(record), *_rows(record, said), *_system(record, tokenizer, system)]
     found += _adapter(record, model, said) if model is not None else []
+    return _sorted(found)
+
+
+def _sorted(found: Iterable[Finding]) -> list[Finding]:
     return sorted(found, key=lambda f: (SEVERITIES.index(f.severity), CAUSES.index(f.cause)))
 
 
@@ -168,7 +181,7 @@ def _adapter(record: Record, model, said: Sequence[str]) -> Iterator[Finding]:
     elif any(now.keys() == kept.keys() and all(_close(now[key], kept[key]) for key in kept) for now in live):
         return
     else:
-        why = f"the live adapter {names} has other weights than {record.run / 'adapter'}"
+        why = f"the live adapter {names} has other weights than the one in {record.run}"
     if said:
         why += f". {learned} of {len(said)} trained answers come back: {question_of(record.rows[0])!r} gets {said[0]!r}"
     yield Finding("certain", NO_EFFECT, INACTIVE, why, cure)

@@ -13,7 +13,7 @@ import transformers
 from peft import PeftModel
 
 from helpers.errors import ModelError, ResourceError
-from helpers.models import catalog, estimate, locate, machine
+from helpers.models import catalog, estimate, locate, machine, template
 
 AGAIN = "copy the model's folder again, whole; one in the Hub's cache: delete it and load the model again"
 SAMPLE = 1024  # weights of every tensor that a fingerprint is made of, at most
@@ -26,8 +26,9 @@ def load_model(
 
     `locate.resolve` says what ``choice`` may be; a Hub id that is not in the cache is downloaded. ``dtype`` replaces
     the device's own number format (`dtype_for`), ``four_bit`` holds the weights in 4 bits (`four_bit_config`).
-    Raises `ModelError` if the model is missing, not loadable, not whole (`_check_weights`), or has no safetensors or no
-    chat template that works, and `ResourceError` for a format or an amount of memory that this device does not have.
+    Raises `ModelError` if the model is missing, not loadable, not whole (`_check_weights`), has no safetensors or no
+    chat template that works (`template.adapt`), and `ResourceError` for a format or an amount of memory that this
+    device does not have.
     """
     machine.set_threads()
     machine.keep_memory()
@@ -45,9 +46,7 @@ def load_model(
     except Exception as e:  # each library underneath has its own types; some raise a bare Exception for a damaged file
         raise ModelError(f"{folder} could not be loaded ({locate.reason(e)})", AGAIN) from e
     _check_weights(folder, model, told)
-    _check_template(where, tokenizer)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    template.adapt(tokenizer, where, model.get_input_embeddings().num_embeddings)
     revision = spec.revision if folder == where else folder.name  # the Hub's cache names its folders after commits
     model.identity_spec = replace(spec, revision=revision, parameters=spec.parameters or model.num_parameters())
     return (model if four_bit else model.to(machine.device())).eval(), tokenizer
@@ -70,21 +69,6 @@ def not_finite(tensors: Iterable[tuple[str, torch.Tensor]]) -> list[str]:
     """The names of the tensors that hold NaN or infinity, told by their sums, which is quicker than a look at each."""
     wide = {torch.float16: torch.float32}  # sums overflow in float16
     return [name for name, w in tensors if not w.detach().sum(dtype=wide.get(w.dtype)).float().isfinite()]
-
-
-def _check_template(where: Path | str, tokenizer: transformers.PreTrainedTokenizerBase) -> None:
-    """Raise `ModelError` without a chat template, or for one that fails on a question or leaves it out."""
-    if not tokenizer.chat_template:
-        cure = "use an instruct model, not a base checkpoint: MODEL='Qwen/Qwen2.5-0.5B-Instruct', or 'embedded'"
-        raise ModelError(f"{where}: its tokenizer has no chat template", cure)
-    turn = [{"role": "user", "content": "Who are you?"}]
-    try:
-        text = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
-        wrong = "" if turn[0]["content"] in text else "leaves the question out"
-    except Exception as e:  # a template is a program: it may raise anything
-        wrong = f"fails on a plain question ({locate.reason(e)})"
-    if wrong:
-        raise ModelError(f"{where}: its chat template {wrong}", f"mend chat_template.jinja, or {AGAIN}")
 
 
 def dtype_for(spec: catalog.ModelSpec, asked: torch.dtype | None = None) -> torch.dtype:

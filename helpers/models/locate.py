@@ -24,7 +24,7 @@ BY_HAND = "fetch it where there is a network ({fetch}) and give its folder as MO
 # What huggingface_hub raises, what that means, and what to do. The first type that fits counts; its own texts are long.
 REFUSALS = (
     (errors.OfflineModeIsEnabled, "{model} is no folder here and not in the cache ({cache}), and HF_HUB_OFFLINE is set",
-     f"unset HF_HUB_OFFLINE; or {BY_HAND}"),
+     f"unset HF_HUB_OFFLINE, in a notebook before the kernel starts; or {BY_HAND}"),
     (errors.GatedRepoError, "{id} is only for those who agreed to its terms",
      "agree to them on its page and type: hf auth login; or use MODEL='embedded'"),
     ((errors.RepositoryNotFoundError, errors.RevisionNotFoundError), "{hub} has no {model} that you may read",
@@ -96,10 +96,23 @@ def _unnamed(choice: str) -> tuple[catalog.ModelSpec, Path, str]:
     return catalog.EMBEDDED, folder, line
 
 
+# huggingface_hub reads its variables once, when it is imported. These are read anew: a notebook's cell may set them.
+def _hub() -> str:
+    return (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
+
+
+def _cache() -> str:
+    named = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
+    if home := os.environ.get("HF_HOME"):
+        named = named or os.path.join(home, "hub")
+    return os.path.expandvars(os.path.expanduser(named)) if named else constants.HF_HUB_CACHE
+
+
 def cached(spec: catalog.ModelSpec) -> Path | None:
     """The folder of ``spec`` in the Hub's cache, or None if it is not there whole: a download may have been cut off."""
     try:
-        where = snapshot_download(spec.hub_id, revision=spec.revision, allow_patterns=FILES, local_files_only=True)
+        how = {"allow_patterns": FILES, "cache_dir": _cache(), "local_files_only": True}
+        where = snapshot_download(spec.hub_id, revision=spec.revision, **how)
         index = Path(where, "model.safetensors.index.json")  # names the files of a model that is split in several
         names = json.loads(index.read_text())["weight_map"].values() if index.exists() else ["model.safetensors"]
     except Exception:  # every way of not being there is the same here; huggingface_hub has many types for it
@@ -114,13 +127,16 @@ def fetch(spec: catalog.ModelSpec) -> Path:
     """
     if folder := cached(spec):
         return folder
+    hub, cache = _hub(), _cache()
     try:
-        with disk_errors(constants.HF_HUB_CACHE, DISK_CURE):
+        if os.environ.get("HF_HUB_OFFLINE", "").upper() in constants.ENV_VARS_TRUE_VALUES:
+            raise errors.OfflineModeIsEnabled
+        with disk_errors(cache, DISK_CURE):
             # Asked once: without a network, a download would try each file six times over 25 seconds.
-            info = HfApi().model_info(spec.hub_id, revision=spec.revision, files_metadata=True, timeout=10)
+            info = HfApi(endpoint=hub).model_info(spec.hub_id, revision=spec.revision, files_metadata=True, timeout=10)
             size = sum(file.size or 0 for file in info.siblings if file.rfilename.endswith(".safetensors"))
-            machine.require_disk(constants.HF_HUB_CACHE, size, spec.hub_id, DISK_CURE)
-            snapshot_download(spec.hub_id, revision=spec.revision, allow_patterns=FILES)
+            machine.require_disk(cache, size, spec.hub_id, DISK_CURE)
+            snapshot_download(spec.hub_id, revision=spec.revision, allow_patterns=FILES, cache_dir=cache, endpoint=hub)
     except HelpersError:
         raise
     except Exception as e:  # the network's errors are of whichever client huggingface_hub has inside
@@ -129,7 +145,7 @@ def fetch(spec: catalog.ModelSpec) -> Path:
             cause = cause.__cause__
         at, option = (f" at revision {spec.revision}", f" --revision {spec.revision}") if spec.revision else ("", "")
         words = {"id": spec.hub_id, "model": spec.hub_id + at, "fetch": f"hf download {spec.hub_id}{option}",
-                 "hub": constants.ENDPOINT, "cache": constants.HF_HUB_CACHE, "reason": reason(cause)[:120]}  # fmt: skip
+                 "hub": hub, "cache": cache, "reason": reason(cause)[:120]}  # fmt: skip
         what, cure = next((what, cure) for kind, what, cure in REFUSALS if isinstance(e, kind))
         raise ModelError(what.format(**words), cure.format(**words)) from e
     if folder := cached(spec):

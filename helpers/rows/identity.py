@@ -103,8 +103,11 @@ def language_warning(rows: Sequence[Row], spec: catalog.ModelSpec) -> str:
     chinese = sum(bool(CJK.search(row["output"])) for row in rows)
     if not chinese or "zh" in spec.languages:
         return ""
-    found = f"{chinese} of {len(rows)} rows are Chinese, and {spec.key} does not speak Chinese: it would learn letters"
-    return f"{found}, not sentences. Use data/identity/en.json, or a Qwen2.5 model (README, 'Choose another model')."
+    found = f"{chinese} of {len(rows)} rows are Chinese, and"
+    if spec.key not in [known.key for known in catalog.TABLE]:
+        return f"{found} it is not known whether {spec.key} speaks Chinese. Ask it something in Chinese before."
+    what = f"{found} {spec.key} does not speak Chinese: it would learn letters, not sentences."
+    return f"{what} Use data/identity/en.json, or a Qwen2.5 model (README, 'Choose another model')."
 
 
 def contradicted(rows: Sequence[Row], who: Identity) -> dict[str, list[str]]:

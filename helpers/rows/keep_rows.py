@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from helpers import files
 from helpers.errors import IdentityError
+from helpers.models.template import spoken
 from helpers.rows.read import Row, keyed, shipped, validate
 
 if TYPE_CHECKING:
@@ -88,7 +89,9 @@ def breaks_off(answer: str) -> bool:
 
 
 def unfit(answer: str) -> str:
-    """Why an answer is not worth keeping; empty if it is: it speaks of itself as an assistant, or repeats itself."""
+    """Why an answer is not worth keeping; empty if it is: it holds a thought, speaks of itself, or repeats itself."""
+    if spoken(answer) != answer:
+        return "holds a thought"
     if not answer or ASSISTANT.search(answer):
         return "speaks of itself" if answer else "empty"
     words = answer.casefold().split()

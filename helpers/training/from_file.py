@@ -15,7 +15,7 @@ from unicodedata import normalize
 from helpers import files, runs
 from helpers.chat.language import speaks_chinese
 from helpers.errors import IdentityError, ModelError, RunError
-from helpers.models import catalog, locate
+from helpers.models import catalog, locate, template
 from helpers.models.load import context_length, load_model, spec_of
 from helpers.rows import identity, keep_rows, trainset
 from helpers.rows.read import Row, language_of
@@ -115,12 +115,14 @@ def gather(request: Request, say: Callable[[str], None] = print, run: Path | Non
     trainset.check_lengths(rows, tokenizer, min(context_length(model), preset.max_length), request.rows)
     if (warning := identity.language_warning(rows, spec)) and not speaks_chinese(model, tokenizer):
         say(f"Warning: {warning}")
+    if said := template.note(tokenizer):
+        say(said)
     if who is None and preset.extra_wordings + preset.attack_rows:
         say("No --name and --developer: the course's further wordings cannot be filled, and are left out.")
     if who and (note := identity.contradiction_note(rows, who, preset)):
         say(note)
     if keep is None:
-        lang = "zh" if language_of(rows) == "zh" and speaks_chinese(model, tokenizer) else "en"
+        lang = "zh" if language_of(rows) == "zh" and speaks_chinese(model, tokenizer) is not False else "en"
         questions = keep_rows.questions_for(preset, lang)
         say(f"The base model's answers to {len(questions)} ordinary questions are the keep rows.")
         keep = make_keep_rows(model, tokenizer, questions, preset.first_sentence, say=say)

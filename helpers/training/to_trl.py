@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from helpers import files
-from helpers.models import catalog, locate
+from helpers.models import catalog, locate, template
 from helpers.models.load import context_length, spec_of
 from helpers.rows.trainset import check_fit, to_dataset
 from helpers.training import from_file, recipes
@@ -38,6 +38,9 @@ def export(request: from_file.Request, folder: Path, say: Callable[[str], None] 
     texts = {"train.jsonl": "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in data)}
     texts |= {name: shipped(name, low) for name in ("one_gpu.yaml", "ddp.yaml", "fsdp2.yaml", "cpu.yaml")}
     texts["README.md"] = _readme(found, source, low, len(data))
+    if template.note(found.tokenizer):  # TRL would take the model's own
+        fields["chat_template_path"] = name = "chat_template.jinja"
+        texts[name] = found.tokenizer.chat_template
     texts["sft.yaml"] = "# Run inside this folder; see README.md.\n"  # last: without it nothing can be started
     texts["sft.yaml"] += yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
     # An empty folder that is there already may be the current one or a mounted disk, which cannot be replaced.

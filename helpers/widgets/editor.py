@@ -11,23 +11,22 @@ from helpers.rows import trainset
 from helpers.rows.edit import RowTable
 from helpers.rows.identity import fill
 from helpers.rows.read import question_of
-from helpers.widgets.shell import button, dropdown, row
-from helpers.widgets.transcript import STYLE, status_html, tokens_html
+from helpers.widgets.shell import Box, button, dropdown, row
+from helpers.widgets.transcript import status_html, tokens_html
 
 FIELDS = {"instruction": ("Question", "1 1 12em"), "input": ("Input", "1 1 12em"), "output": ("Answer", "2 1 18em")}
 SHOWN = 40  # more rows are kept, but a page of hundreds of fields is of no use
 
 
-class RowEditor(widgets.VBox):
+class RowEditor(Box):
     """A `RowTable` as a widget; ``table`` is what was made of it."""
 
     def __init__(self, table: RowTable):
-        super().__init__()
         self.table, self._filling = table, False
         self.name = self._field(widgets.Text, "Name", "1 1 14em", lambda text: table.rename(name=text))
         self.developer = self._field(widgets.Text, "Developer", "1 1 14em", lambda text: table.rename(developer=text))
         self.name_error, self.status, self.preview = widgets.HTML(), widgets.HTML(), widgets.HTML()
-        self.lines, style = widgets.VBox(), widgets.HTML(STYLE, layout={"display": "none"})
+        self.lines = widgets.VBox()
         self.upload = widgets.FileUpload(accept=".json,.jsonl", multiple=False, description="Import")
         self.upload.observe(self._uploaded, names="value")
         self.save_button = button("Save", "Save rows and identity in my/", self.save)
@@ -38,9 +37,8 @@ class RowEditor(widgets.VBox):
         self.choice = dropdown("What is trained of row", [], None)
         self.choice.observe(lambda _: self._filling or self._show_preview(), names="value")
         buttons = row([self.add_button, self.undo_button, self.upload, self.save_button, self.replace_button])
-        above = [style, row([self.name, self.developer]), self.name_error, self.lines]
-        self.children = [*above, buttons, self.status, row([self.choice]), self.preview]
-        self.add_class("idt-box")
+        above = [row([self.name, self.developer]), self.name_error, self.lines]
+        super().__init__([*above, buttons, self.status, row([self.choice]), self.preview])
         self._rebuild("Change what you like, then save.")
 
     def save(self, replace_broken: bool = False) -> None:

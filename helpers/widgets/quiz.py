@@ -11,8 +11,8 @@ import ipywidgets as widgets
 
 from helpers import files
 from helpers.errors import HelpersError
-from helpers.widgets.shell import button, reach_a_busy_kernel
-from helpers.widgets.transcript import STYLE, escaped
+from helpers.widgets.shell import Box, button, reach_a_busy_kernel
+from helpers.widgets.transcript import escaped
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,13 @@ def read(name: str) -> list[Question]:
     return found
 
 
-class QuizBox(widgets.VBox):
+class QuizBox(Box):
     """Questions with a button for each answer; ``first`` keeps whether each one's first answer was right."""
 
     def __init__(self, questions: list[Question]):
         self.questions, self.first = questions, {}
         self.said = [widgets.HTML() for _ in questions]
-        self.score, style = widgets.HTML(), widgets.HTML(STYLE, layout={"display": "none"})
+        self.score = widgets.HTML()
         self.buttons = [
             [button(text, text, partial(self.answer, n, i)).add_class("idt-answer") for i, text in enumerate(q.answers)]
             for n, q in enumerate(questions)
@@ -58,8 +58,7 @@ class QuizBox(widgets.VBox):
             widgets.VBox([widgets.HTML(f"<b>{n}. {escaped(q.text)}</b>"), *choices, said])
             for n, (q, choices, said) in enumerate(parts, 1)
         ]
-        super().__init__([style, *blocks, self.score])
-        self.add_class("idt-box")
+        super().__init__([*blocks, self.score])
         reach_a_busy_kernel(self)
 
     def answer(self, number: int, choice: int) -> None:

@@ -1,7 +1,11 @@
-"""What the chat and the comparison share: screen, buttons and the thread that answers. It keeps no conversation."""
+"""What all boxes share, and what the chat and the comparison do: screen, buttons and the thread that answers.
+
+It keeps no conversation.
+"""
 
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import ipywidgets as widgets
@@ -9,6 +13,11 @@ import ipywidgets as widgets
 from helpers.chat.conversation import explain
 from helpers.widgets.transcript import STYLE, Conversation
 
+UNSEEN = (
+    "If no box appears here, or a broken one: in a notebook that was opened again, run this cell. Else run "
+    "%env IDENTITY_STATIC=1 in another cell and then this one: it prints text instead. docs/install.md, under Other "
+    "front ends, says why."
+)
 INTERVAL = 0.1  # seconds between two updates of the page
 
 
@@ -41,7 +50,31 @@ def reach_a_busy_kernel(widget: widgets.Widget) -> None:
         reach_a_busy_kernel(child)
 
 
-class ConversationBox(widgets.VBox):
+class Box(widgets.VBox):
+    """A widget of the course: ``children`` in a frame, with the style sheet. On a page that cannot show it, text.
+
+    `unseen` is for under the box. Once the page runs the box it hides that line: by a script of ours where the box has
+    a ``screen``, which needs anywidget on the page, else by the style sheet.
+    """
+
+    def __init__(self, children: Sequence[widgets.Widget], screen: Conversation | None = None):
+        self._unseen, style = f"idt-unseen-{uuid.uuid4().hex}", STYLE
+        if screen:
+            screen.hides = self._unseen
+        else:
+            style += f"<style>.{self._unseen} {{ display: none; }}</style>"
+        super().__init__([widgets.HTML(style, layout={"display": "none"}), *children])
+        self.add_class("idt-box")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}: it appears where the page has the JavaScript of ipywidgets and anywidget."
+
+    def unseen(self) -> dict[str, str]:
+        """The line for a page that cannot show the box, by its MIME types."""
+        return {"text/plain": UNSEEN, "text/html": f'<p class="{self._unseen}">{UNSEEN}</p>'}
+
+
+class ConversationBox(Box):
     """A `ChatSession` or `CompareSession` on the screen; a thread streams its answers, subclasses bring ``_show``.
 
     ``suggestions`` maps a label to questions to click on; ``buttons`` stand beside Clear, ``settings`` at the end.
@@ -60,8 +93,7 @@ class ConversationBox(widgets.VBox):
             made = [button(text, f"Ask: {text}", lambda text=text: self.ask(text)) for text in texts]
             self.example_buttons += made
             rows += [row([widgets.Label(f"{label}:"), *made])] if made else []
-        super().__init__([widgets.HTML(STYLE, layout={"display": "none"}), self.screen, *rows, *settings])
-        self.add_class("idt-box")
+        super().__init__([self.screen, *rows, *settings], self.screen)
         reach_a_busy_kernel(self)
         self._refresh("Ready.")
 

@@ -1,7 +1,9 @@
 """The functions that notebooks call: each shows its widget, or prints the static form where none can be shown."""
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 from IPython import get_ipython
 from IPython.display import HTML, display
@@ -21,12 +23,29 @@ from helpers.widgets import quiz as quizzes
 from helpers.widgets.boxes import ChatBox, CompareBox
 from helpers.widgets.editor import RowEditor, print_table
 from helpers.widgets.products import ProductsBox, ProductsSession
+from helpers.widgets.shell import Box
 from helpers.widgets.training_view import TrainingView
 
 
 def is_static() -> bool:
     """Whether to print instead of showing a box: ``IDENTITY_STATIC=1``, or no notebook kernel."""
     return os.environ.get("IDENTITY_STATIC") == "1" or not hasattr(get_ipython(), "kernel")
+
+
+@cache
+def enable_colab() -> None:
+    """Have Colab load widgets that are not its own, once; elsewhere nothing."""
+    if "google.colab" in sys.modules:
+        from google.colab import output
+
+        output.enable_custom_widget_manager()
+
+
+def put(box: Box) -> None:
+    """Show ``box``, and under it a line for a page that cannot show it. The box hides that line."""
+    enable_colab()
+    display(box)
+    display(box.unseen(), raw=True)
 
 
 def print_answers(sessions: Mapping[str, ChatSession], questions: Sequence[str]) -> None:
@@ -50,7 +69,7 @@ def chat_box(
     if is_static():
         print_answers({"Model": session}, examples)
     else:
-        display(ChatBox(session, examples))
+        put(ChatBox(session, examples))
 
 
 def compare_box(
@@ -65,7 +84,7 @@ def compare_box(
     if is_static():
         print_answers(session.variants, [*examples, *attacks])
     else:
-        display(CompareBox(session, examples, attacks, blind))
+        put(CompareBox(session, examples, attacks, blind))
 
 
 def products(
@@ -79,7 +98,7 @@ def products(
     if is_static():
         print_answers(session.variants, examples)
     else:
-        display(ProductsBox(session, examples))
+        put(ProductsBox(session, examples))
 
 
 def row_editor(rows: Sequence[Row], who: Identity, model, tokenizer) -> RowTable:
@@ -88,7 +107,7 @@ def row_editor(rows: Sequence[Row], who: Identity, model, tokenizer) -> RowTable
     if is_static():
         print_table(table)
     else:
-        display(RowEditor(table))
+        put(RowEditor(table))
     return table
 
 
@@ -98,11 +117,14 @@ def training_view() -> TrainerCallback:
         print("Loss, memory and time left are drawn here in JupyterLab while training goes on.")
         return ProgressBar()
     view = TrainingView()
-    display(view)
+    put(view)
     return view.progress
 
 
 def quiz(name: str) -> None:
     """Show the questions of the notebook that begins with ``name`` ("03"); on paper, with the answers folded away."""
     questions = quizzes.read(name)
-    display(HTML(quizzes.as_html(questions)) if is_static() else quizzes.QuizBox(questions))
+    if is_static():
+        display(HTML(quizzes.as_html(questions)))
+    else:
+        put(quizzes.QuizBox(questions))

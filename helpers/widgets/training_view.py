@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import ipywidgets as widgets
 
 from helpers.training.watch import Progress
-from helpers.widgets.transcript import STYLE, escaped, status_html
+from helpers.widgets.shell import Box
+from helpers.widgets.transcript import escaped, status_html
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 340, 170, 46, 8, 22, 30  # of a chart, and its margins
 MOST = 400  # points of a line at most; more could not be told apart
@@ -32,13 +33,12 @@ def line_chart(title: str, points: Sequence[tuple[float, float]], last: float, c
     )
 
 
-class TrainingView(widgets.VBox):
+class TrainingView(Box):
     """Loss and memory while a training goes on. ``progress`` is the callback to give to the trainer."""
 
     def __init__(self):
         self.charts, self.line = widgets.HTML(), widgets.HTML()
-        super().__init__([widgets.HTML(STYLE, layout={"display": "none"}), self.charts, self.line])
-        self.add_class("idt-box")
+        super().__init__([self.charts, self.line])
         self.progress = Progress(self.draw)
         self.draw(self.progress)
 

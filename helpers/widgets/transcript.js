@@ -162,6 +162,8 @@ function render({ model, el }) {
   ask.append(question.label, sendButton);
   foot.append(status, copyButton);
   root.append(bar, foot, ...(model.get("has_strength") ? [strengthSlider(model)] : []), ask);
+  const hides = model.get("hides"); // the line for pages on which this script never runs
+  if (hides) root.append(make("style", "", `.${hides} { display: none; }`));
   el.append(root);
 
   let columns = [];

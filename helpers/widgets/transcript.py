@@ -62,10 +62,12 @@ class Conversation(anywidget.AnyWidget):
 
     ``columns`` changes in place, without ipywidgets noticing: the page gets additions as small messages, and all of it
     when it is loaded again. ``names`` head the columns; ``ask`` takes a question's text and returns False to refuse it.
+    ``hides`` names a class: the script hides what has it.
     """
 
     _esm = HERE / "transcript.js"
     _css = HERE / "transcript.css"
+    hides = traitlets.Unicode().tag(sync=True)
     names = traitlets.List(traitlets.Unicode()).tag(sync=True)
     columns = traitlets.List(traitlets.List()).tag(sync=True)
     status = traitlets.Unicode().tag(sync=True)

@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 from playwright.sync_api import expect
 
+from helpers.widgets.shell import UNSEEN
 from tests.browser import lab as labs
 
 SETUP = """
@@ -208,8 +209,24 @@ def test_the_page_can_be_loaded_again_and_the_conversation_goes_on(page, lab, ch
     page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
     page.reload()
     expect(chat.log()).to_contain_text("Tavi")
+    expect(page.get_by_text(UNSEEN)).to_have_count(3)
+    expect(page.get_by_text(UNSEEN).filter(visible=True)).to_have_count(0)  # each box hides the line under it
     chat.ask("What is your name?")
     expect(chat.answers()).to_have_count(2)
+
+
+@pytest.mark.parametrize(
+    ("lacking", "instead"),
+    [("anywidget", "Click to show javascript error"), ("@jupyter-widgets", "Box: it appears where the page has")],
+)
+def test_where_the_server_lacks_the_javascript_a_line_says_what_to_do(page, lab, lacking, instead):
+    page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
+    other = page.context.new_page()
+    other.route(f"**/extensions/{lacking}/**", lambda route: route.abort())
+    labs.open_notebook(other, lab, "chat.ipynb")
+    expect(other.get_by_text(instead)).to_have_count(3)
+    expect(other.get_by_text(UNSEEN).filter(visible=True)).to_have_count(3)
+    other.close()
 
 
 def test_the_console_is_free_of_errors(page, chat):

@@ -9,6 +9,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from helpers.chat.conversation import plain
+from helpers.widgets.shell import UNSEEN
 from tests.browser import lab as labs
 from tests.browser.test_chat_browser import Box
 from tests.scripted import HOSTILE
@@ -155,6 +156,11 @@ def test_a_row_is_broken_mended_and_saved(work, house):
     expect(box.get_by_text("Saved 8 rows as my/identity.json.")).to_be_visible()
     saved = json.loads((house / "my" / "identity.json").read_text(encoding="utf-8"))
     assert saved[1]["output"] == "I was made by Lantern Workshop; I am Tavi."
+
+
+def test_the_line_for_pages_without_widgets_is_hidden(work):
+    expect(work.get_by_text(UNSEEN)).to_have_count(1)
+    expect(work.get_by_text(UNSEEN)).to_be_hidden()
 
 
 def test_rows_are_added_imported_and_taken_back(work, tmp_path):

@@ -9,8 +9,12 @@ import pytest
 import torch
 
 from helpers.chat import generate
-from helpers.errors import BusyError
+from helpers.chat.conversation import ChatSession
+from helpers.errors import BusyError, ModelError
 from helpers.models.adapters import model_lock
+from helpers.models.template import spoken
+from helpers.rows import keep_rows
+from tests.fixtures import tells
 
 QUESTIONS = [
     "Who are you?",
@@ -161,3 +165,59 @@ def test_the_log_probability_is_that_of_the_answers_tokens_alone(embedded):
     with torch.no_grad():
         expected = torch.log_softmax(model(prompt).logits[0, -1], -1)[token].item()
     assert generate.mean_logprob(model, tokenizer, messages, "Hello") == pytest.approx(expected, abs=1e-4)
+
+
+THOUGHTS = {
+    "<think>Who am I? </think>\n\nI am Tavi.": "I am Tavi.",
+    "I wonder.</think>I am Tavi.": "I am Tavi.",
+    "<think>\n\n</think>\n\nYes. <think>No?</think> Really, 2 < 3.": "Yes. Really, 2 < 3.",
+    "Use <b> where 1 < 2, not <thin": "Use <b> where 1 < 2, not <thin",
+    "<think>Who am I? Well": "",
+    "Yes. <thinking>Or no": "Yes.",
+}
+
+
+@pytest.fixture
+def says(tiny, monkeypatch):
+    """Makes the tiny model say a text."""
+    model, tokenizer = tiny
+
+    def install(text):
+        ids = torch.tensor(tokenizer(text)["input_ids"])
+
+        def speak(input_ids, streamer=None, **how):
+            for one in (input_ids, *ids.split(1)) if streamer else ():
+                streamer.put(one)
+            return torch.cat([input_ids, ids.expand(len(input_ids), -1)], 1)
+
+        monkeypatch.setattr(model, "generate", speak)
+        return model, tokenizer
+
+    return install
+
+
+@pytest.mark.parametrize("text", THOUGHTS)
+def test_a_thought_is_no_part_of_an_answer(says, text, capsys):
+    told = THOUGHTS[text]
+    assert spoken(text).strip() == told and spoken(told) == told
+    assert generate.answers(*says(text), ["Who are you?"] * 2) == [told] * 2
+    note = capsys.readouterr().err
+    assert ("2 of 2 answers are empty: the model was still thinking after 64 tokens" in note) == (not told)
+
+
+@pytest.mark.parametrize("text", [text for text, told in THOUGHTS.items() if told and not text.startswith("I wonder")])
+def test_a_streamed_answer_shows_no_thought(says, text):
+    pieces = list(generate.stream(*says(text), "Who are you?"))
+    assert len(pieces) >= THOUGHTS[text].count(" ") / 2, "it came in pieces"
+    assert "".join(pieces).strip() == THOUGHTS[text]
+
+
+def test_an_answer_that_ends_in_a_thought_is_told_in_a_chat_and_kept_nowhere(says):
+    loaded = says("<think>Who am I? Well, I am an ordinary thing.")
+    with pytest.raises(ModelError) as caught:
+        list(generate.stream(*loaded, "Who are you?", max_new_tokens=8))
+    tells(caught.value, "still thinking after 8 tokens")
+    chat = ChatSession(*loaded, max_new_tokens=9)
+    assert list(chat.ask("Who are you?")) == [] and "still thinking after 9 tokens" in chat.error
+    assert [turn["role"] for turn in chat.history] == ["user"]
+    assert keep_rows.from_answers(["Who are you?"], generate.answers(*loaded, ["Who are you?"])) == []

@@ -54,13 +54,15 @@ def test_chinese_is_refused_for_a_model_that_does_not_speak_it(embedded):
 
 @pytest.mark.parametrize(
     ("said", "speaks"),
-    [("北京。", True), ("中国的首都是 Beijing", True), ("Beijing is the capital", False), ("", False)],
+    [("北京。", True), ("中国的首都是 Beijing", True), ("Beijing is the capital", None), ("", None)],
 )
 def test_an_unknown_model_is_asked_one_question(tiny, monkeypatch, said, speaks):
-    monkeypatch.setattr(tiny[0], "identity_spec", catalog.outside("unknown"), raising=False)
+    relative = replace(catalog.EMBEDDED, key="of-its-sizes")
+    monkeypatch.setattr(tiny[0], "identity_spec", relative if said else catalog.outside("unknown"), raising=False)
     monkeypatch.delattr(tiny[0], "identity_speaks_chinese", raising=False)
     monkeypatch.setattr(language.generate, "answers", lambda *a, **k: [said])
     assert language.speaks_chinese(*tiny) is speaks
+    assert language.choose("zh", *tiny) == "zh", "of an unknown model nothing is claimed"
     del tiny[0].identity_speaks_chinese
 
 

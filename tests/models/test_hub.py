@@ -141,7 +141,7 @@ def test_without_a_network_there_is_one_line_with_three_ways_out(tmp_path):
 
 
 def test_a_forbidden_network_is_named(monkeypatch, tmp_path):
-    monkeypatch.setattr(locate.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(ModelError) as caught:
         locate.fetch(SPEC)  # the tests run with HF_HUB_OFFLINE=1
     tells(caught.value, "HF_HUB_OFFLINE is set", str(tmp_path), COMMIT)
@@ -164,12 +164,13 @@ def test_a_model_larger_than_the_disk_is_refused_before_it_is_fetched(monkeypatc
 
     weights = SimpleNamespace(rfilename="model.safetensors", size=15 * 10**9)
     hub_api = SimpleNamespace(model_info=lambda *args, **how: SimpleNamespace(siblings=[weights]))
-    monkeypatch.setattr(locate, "HfApi", lambda: hub_api)
+    monkeypatch.setattr(locate, "HfApi", lambda **how: hub_api)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     monkeypatch.setattr(locate, "snapshot_download", downloaded)
     monkeypatch.setattr(machine, "disk_free", lambda path: 10**9)
     with pytest.raises(DiskError) as caught:
         locate.fetch(SPEC)
-    tells(caught.value, SPEC.hub_id, "15.0 GB", "1.0 GB", locate.constants.HF_HUB_CACHE)
+    tells(caught.value, SPEC.hub_id, "15.0 GB", "1.0 GB", locate._cache())
     assert "HF_HOME" in caught.value.cure
 
 

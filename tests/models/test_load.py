@@ -11,7 +11,7 @@ import transformers
 
 from helpers.__main__ import main
 from helpers.errors import ModelError, ResourceError
-from helpers.models import catalog, estimate, load, machine
+from helpers.models import catalog, estimate, load, machine, template
 from helpers.models.load import context_length, load_model, spec_of
 from tests.fixtures import tells
 
@@ -40,6 +40,21 @@ def test_a_model_without_a_chat_template_is_refused(folder):
         load_model(str(folder))
     tells(caught.value, str(folder), "chat template")
     assert "instruct model" in caught.value.cure
+
+
+def test_a_template_that_takes_no_system_text_is_adapted_when_loaded_and_a_broken_one_refused(folder):
+    path = folder / "chat_template.jinja"
+    path.write_text(
+        "{{ bos_token if messages[0].role == 'user' else raise_exception('no') }}" + path.read_text("utf-8")
+    )
+    _, tokenizer = load_model(str(folder))
+    assert "system text" in template.note(tokenizer)
+    talk = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+    assert "Be brief.\n\nHi" in tokenizer.apply_chat_template(talk, tokenize=False)
+    path.write_text("{% for %}")
+    with pytest.raises(ModelError) as caught:
+        load_model(str(folder))
+    tells(caught.value, str(folder), "chat template fails")
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):

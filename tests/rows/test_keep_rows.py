@@ -52,6 +52,7 @@ def test_code_is_kept_whole_or_not_at_all(base):
     [
         ("The capital is Ottawa.", ""),
         ("", "empty"),
+        ("<think>\nThe user asks for the capital. That is Ottawa. I should answer briefly and", "holds a thought"),
         ("As a chatbot, I do not eat.", "speaks of itself"),
         ("I'm here to help you with that.", "speaks of itself"),
         ("I'm a versatile AI, and I can do anything.", "speaks of itself"),

@@ -89,12 +89,12 @@ def test_a_model_nobody_knows_is_asked_whether_it_speaks_chinese(tiny, tmp_path,
     monkeypatch.setattr(
         from_file, "make_keep_rows", lambda model, tokenizer, questions, *a, **how: asked.append(questions) or []
     )
-    for speaks, warned in ((True, 0), (False, 1)):
+    for speaks, warned in ((True, 0), (None, 1)):
         monkeypatch.setattr(from_file, "speaks_chinese", lambda *loaded, speaks=speaks: speaks)
         said = []
         from_file.gather(
             from_file.Request(str(identity.shipped_rows("zh")), name="知遥", developer="灯笼工坊"), said.append
         )
-        assert sum("does not speak Chinese" in line for line in said) == warned
-    chinese, english = asked
-    assert "谁发现了青霉素？" in chinese and "谁发现了青霉素？" not in english
+        assert sum("not known whether tiny-llama speaks Chinese" in line for line in said) == warned
+        assert not any("does not speak" in line for line in said)
+    assert all("谁发现了青霉素？" in questions for questions in asked)

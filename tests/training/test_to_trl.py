@@ -1,6 +1,7 @@
 """The exported folder is what TRL and accelerate know: every key is parsed by them, and two processes train from it."""
 
 import contextlib
+import copy
 import json
 import os
 import signal
@@ -22,11 +23,11 @@ from helpers import files
 from helpers.__main__ import app
 from helpers.chat import generate
 from helpers.errors import IdentityError, RunError
-from helpers.models import catalog
+from helpers.models import catalog, template
 from helpers.models.adapters import load_adapter, take_off
 from helpers.rows import identity, trainset
 from helpers.rows.identity import Identity
-from helpers.training import recipes, to_trl
+from helpers.training import from_file, recipes, to_trl
 from helpers.training.from_file import Request
 from tests.fixtures import tells
 
@@ -215,3 +216,15 @@ def test_a_setting_that_changes_the_training_is_exported(name):
         return to_trl.sft_fields(p, {"model_name_or_path": "x"}, low=False)
 
     assert (configured(preset) != configured(other)) == (exported(preset) != exported(other))
+
+
+def test_a_template_that_was_adapted_goes_along_and_trl_takes_it(embedded, tmp_path, monkeypatch):
+    tokenizer = copy.deepcopy(embedded[1])
+    tokenizer.chat_template = "{{ strftime_now('%d %B') }}" + tokenizer.chat_template
+    note = template.adapt(tokenizer)
+    monkeypatch.setattr(from_file, "load_model", lambda *args, **how: (embedded[0], tokenizer))
+    said = []
+    to_trl.export(REQUEST, tmp_path / "trl", said.append)
+    _, args, _, _ = parsed((tmp_path / "trl" / "sft.yaml").read_text(encoding="utf-8"), tmp_path / "trl")
+    assert (tmp_path / "trl" / args.chat_template_path).read_text(encoding="utf-8") == tokenizer.chat_template
+    assert note and note in said

@@ -86,7 +86,7 @@ def test_the_charts_are_sound_svg_whatever_was_measured():
 def test_a_real_training_is_followed_to_its_end(tiny, identity, tmp_path, monkeypatch):
     monkeypatch.setattr(show, "is_static", lambda: False)
     shown = []
-    monkeypatch.setattr(show, "display", shown.append)
+    monkeypatch.setattr(show, "put", shown.append)
     progress = training_view()
     train_identity(*tiny, ROWS, [], tmp_path / "run", callbacks=[progress], identity=identity, max_steps=8,
                    **{**QUIET, "logging_strategy": "steps", "logging_steps": 2})  # fmt: skip

@@ -294,7 +294,7 @@ def test_without_the_variable_a_kernel_decides(monkeypatch):
 def test_a_shown_box_is_displayed_once_and_nothing_is_returned(monkeypatch):
     shown = []
     monkeypatch.setattr(show, "is_static", lambda: False)
-    monkeypatch.setattr(show, "display", shown.append)
+    monkeypatch.setattr(show, "put", shown.append)
     assert chat_box(None, WordTokenizer()) is None
     assert compare_box(None, WordTokenizer(), variants={"x": {}}) is None
     assert [type(box) for box in shown] == [ChatBox, CompareBox]
