@@ -1,14 +1,12 @@
 """Identity rows while they are being edited: change, undo, check, import, save. A plain class, no widgets."""
 
-import json
 from collections.abc import Sequence
 
-from helpers import files
 from helpers.errors import IdentityError
-from helpers.rows import identity, trainset
+from helpers.rows import claims, formats, identity, trainset
 from helpers.rows.identity import Identity
 from helpers.rows.mine import save_rows
-from helpers.rows.read import KEYS, Row, check_row, keyed, once, read_list, validate
+from helpers.rows.read import KEYS, Row, check_row, keyed, validate
 
 
 class RowTable:
@@ -49,16 +47,13 @@ class RowTable:
         del self.raw[i]
         return f"Row {i + 1} was deleted; Undo brings it back."
 
-    def import_text(self, text: str, name: str) -> str:
-        """Replace the rows by a JSON list, JSONL or one JSON object; an `IdentityError` names ``name`` and the line."""
-        try:
-            one = text.lstrip().startswith("{")
-            rows = keyed([json.loads(text, object_pairs_hook=once)], name) if one else read_list(name, text)
-        except (ValueError, RecursionError):  # not one object: one on each line
-            rows = keyed(files.parse_jsonl(text, name, IdentityError), name)
+    def import_text(self, text: str | bytes, name: str) -> str:
+        """Replace the rows by those of a file in any of the formats; an `IdentityError` names ``name`` and the row."""
+        found = formats.parse(text, name)
         self._remember(None)
-        self.raw = rows
-        return f"{len(rows)} rows from {name}; Undo goes back."
+        self.raw = found.rows
+        made = f" ({found.kind}: {found.made})" if found.converted else ""
+        return f"{len(found.rows)} rows from {name}{made}; Undo goes back."
 
     def undo(self) -> str:
         """Take the last change back, if there is one; return a line that says so."""
@@ -93,15 +88,20 @@ class RowTable:
         """What is wrong with each row (from 0) that has something wrong with it, and how to correct it."""
         if self._errors is None:
             who = Identity("Name", "Developer") if self.name_error() else self.identity  # to fill the rows meanwhile
-            self._errors, seen = {}, {}
+            self._errors, sound = {}, {}
             for n, raw in enumerate(self.raw, 1):
                 try:
                     [row] = identity.fill(keyed([raw]), who)
-                    check_row(row, n, seen)
+                    check_row(row, n)
                     if self.tokenizer is not None:
                         trainset.check_lengths([row], self.tokenizer, self.context)
+                    sound[n] = row
                 except IdentityError as e:
                     self._errors[n - 1] = str(e).partition(": ")[2]
+            numbers = list(sound)
+            for clash in claims.clashes(list(sound.values()), who):
+                what = f"{clash.kind} row {numbers[clash.first - 1]} ({clash.question[:50]!r})"
+                self._errors[numbers[clash.row - 1] - 1] = f"{what}. What to do: keep one of the two"
         return self._errors
 
     @property
@@ -112,7 +112,7 @@ class RowTable:
     @property
     def rows(self) -> list[Row]:
         """The rows, filled and checked; raises `IdentityError` for the first that is wrong."""
-        return validate(identity.fill(keyed(self.raw), self.identity))
+        return validate(identity.fill(keyed(self.raw), self.identity), who=self.identity)
 
     def save(self, replace_broken: bool = False) -> str:
         """Save rows and identity over those saved before, without a copy (`mine.save_rows`); return a line on it."""

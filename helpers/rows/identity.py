@@ -1,7 +1,7 @@
 """Who the model shall say it is: names, and rows with ``{{NAME}}`` and ``{{DEVELOPER}}`` in their place."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from helpers import files
 from helpers.errors import IdentityError
 from helpers.models import catalog
-from helpers.rows import names
+from helpers.rows import formats, names
 from helpers.rows.read import CJK, Row, changed, language_of, normal, question_of, read_list, shipped, validate
 
 if TYPE_CHECKING:
@@ -58,9 +58,17 @@ def shipped_rows(lang: str = "en") -> Path:
     return shipped("identity", f"{lang}.json")
 
 
-def read_rows(path: Path | str, identity: Identity | None = None) -> list[Row]:
-    """The rows of a JSON file, filled with ``identity`` (None if names are written in) and checked; see `validate`."""
-    return validate(fill(read_list(path), identity, path), path)
+def read_rows(
+    path: Path | str, identity: Identity | None = None, say: Callable[[str], None] | None = None
+) -> list[Row]:
+    """The rows of a file, filled with ``identity`` (None if names are written in) and checked; see `validate`.
+
+    It may have any of the formats of `formats.read`; ``say`` is told what was made of one that is not the course's.
+    """
+    found = formats.read(path)
+    if say and found.converted:
+        say(f"{path} is {found.kind}: {found.made}.")
+    return validate(fill(found.rows, identity, path), path, who=identity)
 
 
 def fill(rows: Sequence[Row], identity: Identity | None, path: Path | str | None = None) -> list[Row]:
@@ -73,7 +81,9 @@ def fill(rows: Sequence[Row], identity: Identity | None, path: Path | str | None
             return known[word]
         what, cure = f"unknown placeholder {{{{{word}}}}}", "use {{NAME}} and {{DEVELOPER}}, spelt so"
         if word in ("NAME", "DEVELOPER"):
-            what, cure = f"{{{{{word}}}}} is not filled", "give a name and a developer (--name, --developer)"
+            held = ", ".join(str(k) for k, row in enumerate(rows, 1) if word in PLACEHOLDER.findall(str(row)))
+            what = f"{{{{{word}}}}} is not filled" + (f" (rows {held})" if "," in held else "")
+            cure = "give a name and a developer (--name, --developer)"
         raise IdentityError(what, cure, path, n)
 
     return [changed(row, partial(PLACEHOLDER.sub, partial(put, n=n))) for n, row in enumerate(rows, 1)]

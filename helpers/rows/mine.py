@@ -21,7 +21,7 @@ def save_rows(rows: Sequence[Row], who: Identity, keep_before: bool = True, repl
     (`IdentityError`), but renamed with ``replace_broken``. After an `IdentityError` or a `DiskError` nothing is lost.
     """
     path, line = files.my_dir() / "identity.json", ""
-    rows = validate(keyed(rows, path), path)
+    rows = validate(keyed(rows, path), path, who=who)
     try:
         before = read_list(path) if path.exists() else rows
     except IdentityError as e:

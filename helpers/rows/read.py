@@ -6,11 +6,17 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from helpers import files
 from helpers.errors import IdentityError
+from helpers.rows import marks
 
-Row = dict[str, str]  # and ``history`` in a row of a dialogue: the exchanges before its question, two texts each
+if TYPE_CHECKING:
+    from helpers.rows.identity import Identity
+
+# And in a row of a dialogue ``history``, the exchanges before its question, two texts each; or ``system``, its own text.
+Row = dict[str, str]
 KEYS = ("instruction", "input", "output")
 CJK = re.compile(r"[\u4e00-\u9fff]")
 MAX_ROWS = 2000
@@ -36,11 +42,10 @@ def shipped(folder: str, name: str) -> Path:
     return path
 
 
-def read_list(path: Path | str, text: str | None = None) -> list[Row]:
-    """The rows of a JSON file, or of its ``text``, placeholders and all; raises `IdentityError` (see also `keyed`)."""
+def read_list(path: Path | str) -> list[Row]:
+    """The rows of a JSON file as the course writes it; raises `IdentityError` (see also `keyed` and `formats.read`)."""
     try:
-        told = files.read_text(path, IdentityError) if text is None else text
-        rows = json.loads(told, object_pairs_hook=once)
+        rows = json.loads(files.read_text(path, IdentityError), object_pairs_hook=once)
     except (ValueError, RecursionError) as e:
         cure = "compare it with data/identity/en.json; usually a comma or a quote is missing"
         raise IdentityError(f"not JSON ({e})", cure, path) from e
@@ -58,7 +63,7 @@ def once(pairs: list[tuple[str, object]]) -> dict:
 
 
 def keyed(rows: Sequence, path: Path | str | None = None) -> list[Row]:
-    """``rows`` with exactly the three keys, and a ``history`` where it holds exchanges, all stripped.
+    """``rows`` with exactly the three keys, a ``history`` where it holds exchanges and a ``system`` text, all stripped.
 
     Raises `IdentityError` for other keys or values, or many rows.
     """
@@ -66,7 +71,7 @@ def keyed(rows: Sequence, path: Path | str | None = None) -> list[Row]:
         what = f"{len(rows)} rows would train for hours on a laptop: row {MAX_ROWS + 1} is the first too many"
         raise IdentityError(what, "keep the best few dozen; eight topics are enough (notebook 02)", path)
     for n, row in enumerate(rows, 1):
-        if not isinstance(row, dict) or not {"instruction", "output"} <= row.keys() <= {*KEYS, "history"}:
+        if not isinstance(row, dict) or not {"instruction", "output"} <= row.keys() <= {*KEYS, "system", "history"}:
             has = sorted(map(str, row)) if isinstance(row, dict) else type(row).__name__
             raise IdentityError(
                 f"has {has}, needs instruction, input and output", "correct the keys of this row", path, n
@@ -93,13 +98,15 @@ def _wrong(text: object) -> tuple[str, str] | None:
 
 
 def _texts(row: Row) -> list[tuple[str, str]]:
-    return [(key, row[key]) for key in KEYS if key in row] + [("history", t) for p in row.get("history", ()) for t in p]
+    texts = [(key, row[key]) for key in (*KEYS, "system") if key in row]
+    return texts + [("history", text) for pair in row.get("history", ()) for text in pair]
 
 
 def changed(row: Row, change: Callable[[str], str]) -> Row:
     """The row with ``change`` made to each of its texts."""
     history = [[change(text) for text in pair] for pair in row.get("history", ())]
-    return {key: change(row.get(key, "")) for key in KEYS} | ({"history": history} if history else {})
+    more = {"history": history, "system": change(row.get("system", ""))}
+    return {key: change(row.get(key, "")) for key in KEYS} | {key: told for key, told in more.items() if told}
 
 
 def normal(text: str) -> str:
@@ -121,19 +128,24 @@ def _kept(c: str) -> str:
     return f" {c} " if sign and c not in "~|" else " "
 
 
-def validate(rows: Sequence[Row], path: Path | str | None = None, placeholders: bool = True) -> list[Row]:
-    """Return filled rows, or raise `IdentityError` for an empty text, half a placeholder, a repeat or a contradiction.
+def validate(
+    rows: Sequence[Row], path: Path | str | None = None, placeholders: bool = True, who: "Identity | None" = None
+) -> list[Row]:
+    """Return filled rows, or raise `IdentityError` for an empty text, half a placeholder, or rows that clash.
 
+    What clashes is told all at once, and ``who`` helps to tell it (`claims.clashes`).
     ``placeholders`` is False for keep rows, whose answers are the model's own and may well hold braces.
     """
-    seen: dict[str, tuple[int, str]] = {}
+    from helpers.rows import claims  # it reads this module
+
     for n, row in enumerate(rows, 1):
-        check_row(row, n, seen, path, placeholders)
+        check_row(row, n, path, placeholders)
+    claims.check_clashes(rows, who, path)
     return list(rows)
 
 
-def check_row(row: Row, n: int, seen: dict, path: Path | str | None = None, placeholders: bool = True) -> None:
-    """Check row ``n`` (from 1) as `validate` does, and add its question, with ``n`` and its answer, to ``seen``."""
+def check_row(row: Row, n: int, path: Path | str | None = None, placeholders: bool = True) -> None:
+    """Check row ``n`` (from 1) by itself, as `validate` does."""
     for key, label in (("instruction", "question"), ("output", "answer")):
         if not row[key].strip():
             raise IdentityError(f"the {label} is empty", "write it or delete the row", path, n)
@@ -146,14 +158,9 @@ def check_row(row: Row, n: int, seen: dict, path: Path | str | None = None, plac
         if placeholders and (found := UNFINISHED.search(text)):
             cure = "write {{NAME}} or {{DEVELOPER}} with two braces on each side, or the name itself"
             raise IdentityError(f"{key} holds an unfinished placeholder ({found.group()!r})", cure, path, n)
-        if "<|" in text:
-            raise IdentityError(f"{key} holds a token of the chat template ('<|')", "delete it", path, n)
-    before = "".join(f"{text}\n" for key, text in _texts(row) if key == "history")
-    question, answer = normal(before + question_of(row)), normal(row["output"])
-    first, said = seen.setdefault(question, (n, answer))
-    if first != n:
-        kind = "repeats" if said == answer else "contradicts"
-        raise IdentityError(f"{kind} row {first} ({question_of(row)[:50]!r})", "keep one of the two", path, n)
+        if found := (marks.TEMPLATE if placeholders else marks.TOKEN).search(text):
+            cure = "delete it: the template puts the end, and the turns, itself"
+            raise IdentityError(f"{key} holds a mark of a chat template ({found.group()!r})", cure, path, n)
 
 
 def question_of(row: Row) -> str:

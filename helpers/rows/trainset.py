@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 def example(row: Row, system: str | None = None, before: Sequence[Row] = ()) -> dict[str, list[dict[str, str]]]:
     """A training example as TRL's prompt, which begins with the exchanges ``before``, and the completion to train.
 
-    A row of a dialogue has a ``history`` too: the exchanges before its question, (question, answer) each.
+    A row of a dialogue has a ``history`` too: the exchanges before its question, (question, answer) each. The
+    ``system`` text of a row itself stands instead of any other.
     """
+    system = row.get("system", system)
     turns = [] if system is None else [{"role": "system", "content": system}]
     earlier = [(question_of(one), one["output"]) for one in before]
     for asked, answer in (*earlier, *row.get("history", ()), (question_of(row), row["output"])):

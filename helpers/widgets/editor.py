@@ -53,10 +53,9 @@ class RowEditor(Box):
     def _uploaded(self, change: dict) -> None:
         for file in change["new"]:
             try:
-                self._rebuild(self.table.import_text(bytes(file["content"]).decode("utf-8-sig"), file["name"]))
-            except (HelpersError, UnicodeDecodeError) as e:
-                wrong = f"{file['name']} is not UTF-8 text. What to do: save it as UTF-8"
-                self.status.value = status_html(str(e) if isinstance(e, HelpersError) else wrong, error=True)
+                self._rebuild(self.table.import_text(bytes(file["content"]), file["name"]))
+            except HelpersError as e:
+                self.status.value = status_html(str(e), error=True)
             self.upload.value = ()  # or the button goes on counting files
 
     def _rebuild(self, text: str) -> None:

@@ -42,9 +42,9 @@ FILES = {
     "not JSON": ('[{"instruction": "Who?" "output": "x"}]', "not JSON"),
     "cut off": (json.dumps([GOOD] * 3)[:60], "not JSON"),
     "nested without end": ("[" * 100_000, "not JSON"),
-    "not UTF-8": ('[{"instruction": "Wér?"}]'.encode("latin-1"), "not UTF-8"),
-    "UTF-16": ('[{"instruction": "Who?"}]'.encode("utf-16"), "not UTF-8"),
-    "an object": ({"instruction": "Who?"}, "not a list"),
+    "not UTF-8": ('[{"instruction": "Wér?"}]'.encode("cp1250") + b"\x81", "not UTF-8"),
+    "half of UTF-16": ('[{"instruction": "Who?"}]'.encode("utf-16")[:-1], "not whole UTF-16"),
+    "a number": ("3", "not a list"),
     "no rows": ([], "not a list"),
     "a key twice": (b'[{"instruction": "Who?", "output": "a", "output": "b"}]', "['instruction', 'output', 'output']"),
     "nested deeply": ('[{"instruction": ' + "[" * 10_000 + "]" * 10_000 + "}]", "not JSON"),
@@ -65,17 +65,15 @@ def test_a_file_that_holds_no_rows(tmp_path, content, word):
 SECOND_ROWS = {
     "keys missing": ({"instruction": "Who?"}, "needs instruction"),
     "keys misspelt": ({"instruction": "Who?", "input": "", "outptu": "x"}, "outptu"),
-    "keys too many": (row(system="You are"), "system"),
+    "keys too many": (row(mood="glad"), "mood"),
     "not an object": ("Who?", "str"),
     "question not text": (row(instruction=None), "instruction is not text"),
     "answer not text": (row(output=["I am", "Tavi"]), "output is not text"),
     "half a character": (row(output="I am Tavi \ud83d"), "half a character"),
     "an empty list": ([], "list"),
     "not a number": (row(output=float("nan")), "output is not text"),
-    "two megabytes": (row(output="word " * 400_000), "2000000 characters"),
+    "two megabytes": (row(output="words" * 400_000), "2000000 characters"),
     "a control character": (row(output="I am {{NAME}}.\x00"), "U+0000"),
-    "placeholder in full-width braces": (row(output="我是｛｛NAME｝｝。"), "unfinished placeholder ('｛｛')"),
-    "placeholder in other brackets of a Chinese keyboard": (row(output="我是【NAME】。"), "【NAME】"),
     "a history that is none": (row(history="Hello"), "history is not a list"),
     "a history of questions alone": (row(history=[["Hello"]]), "history is not a list"),
     "a history of numbers": (row(history=[["Hello", 1]]), "history is not text"),
@@ -85,10 +83,8 @@ SECOND_ROWS = {
     "empty answer": (row(output=""), "answer is empty"),
     "blank answer": (row(output=" \n"), "answer is empty"),
     "misspelt placeholder": (row(output="I am {{NMAE}}."), "NMAE"),
-    "placeholder in small letters": (row(output="I am {{name}}."), "name"),
     "placeholder with a brace too few": (row(output="I am {{NAME}."), "unfinished placeholder"),
     "placeholder with one brace": (row(output="I am {NAME}."), "{NAME}"),
-    "placeholder in other brackets": (row(output="I am [NAME]."), "[NAME]"),
     "placeholder left open": (row(output="I am {{."), "{{"),
     "placeholder in the question": (row(instruction="Are you {{NAM}}?"), "NAM"),
     "a token of the template": (row(output="I am {{NAME}}.<|im_end|>"), "template"),
@@ -153,12 +149,20 @@ def test_a_history_is_kept_filled_and_emptied_again_and_tells_rows_apart(tmp_pat
         read.validate([rows[0], rows[0]])
 
 
+@pytest.mark.parametrize("mark", ["｛｛NAME｝｝", "【NAME】", "[NAME]", "[/INST]", "</s>", "### Response:"])
+def test_a_mark_that_is_typed_into_a_row_is_no_text(mark):
+    with pytest.raises(IdentityError) as caught:
+        read.validate([GOOD | {"output": "I am Tavi."}, row(output=f"{mark} I am Tavi.")])
+    tells(caught.value, "row 2", mark[:2])
+    assert read.validate([row(output=f"{mark} I am Tavi.")], placeholders=False)
+
+
 @pytest.mark.parametrize("word", ["NAME", "DEVELOPER"])
 def test_a_placeholder_left_unfilled(tmp_path, word):
-    path = saved(tmp_path, [row("Hello?", "Hello."), row(output=f"I am {{{{ {word} }}}}.")])
+    path = saved(tmp_path, [row("Hello?", "Hello."), *[row(f"{n}?", f"I am {{{{ {word} }}}}.") for n in range(3)]])
     with pytest.raises(IdentityError) as caught:
         identity.read_rows(path)
-    tells(caught.value, str(path), "row 2", f"{{{{{word}}}}}", "not filled")
+    tells(caught.value, str(path), "row 2", f"{{{{{word}}}}} is not filled (rows 2, 3, 4)")
 
 
 def test_ten_thousand_rows(tmp_path):

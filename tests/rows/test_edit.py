@@ -83,6 +83,8 @@ def test_every_wrong_row_is_told_with_its_cure_and_the_others_are_not(table):
     table.add()
     table.edit(1, "output", "I am {{NMAE}}.")
     table.edit(2, "instruction", "who are you")
+    assert 2 not in table.errors()  # other words that claim the same
+    table.edit(2, "output", "I am Juno.")
     errors = table.errors()
     assert sorted(errors) == [1, 2, 4]
     assert "unknown placeholder" in errors[1] and "contradicts row 1" in errors[2] and "question is empty" in errors[4]
@@ -118,6 +120,15 @@ def test_a_row_too_long_for_the_model_is_told(identity, tiny):
 )
 def test_json_and_jsonl_are_brought_in(table, text, wanted):
     assert table.import_text(text, "file") == f"{len(wanted)} rows from file; Undo goes back." and table.rows == wanted
+
+
+def test_rows_of_other_formats_are_brought_in_and_what_was_made_of_them_is_said(table):
+    talk = [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "I am NAME."}]
+    text = json.dumps({"messages": [{"role": "system", "content": "Be kind."}, *talk, *talk]})
+    said = table.import_text(text.encode("utf-16"), "talk")
+    assert said.startswith("2 rows from talk (JSON, OpenAI messages, in UTF-16: messages[system] -> system")
+    first = {"instruction": "Who?", "input": "", "output": "I am Tavi.", "system": "Be kind."}
+    assert table.rows == [first, {**first, "history": [["Who?", "I am Tavi."]]}] and not table.errors()
 
 
 @pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\x85"])
