@@ -250,7 +250,7 @@ def test_the_button_for_a_broken_file_appears_only_when_there_is_one(identity, h
 def test_an_uploaded_file_takes_the_place_of_the_rows_or_says_why_not(identity):
     editor = RowEditor(RowTable(ROWS, identity))
     editor._uploaded({"new": [{"name": "<i>.jsonl", "content": memoryview(b"\xff\xfe")}]})
-    assert "not UTF-8" in editor.status.value and "<i>" not in editor.status.value
+    assert "&lt;i&gt;.jsonl: " in editor.status.value and "<i>" not in editor.status.value
     editor._uploaded({"new": [{"name": "x.jsonl", "content": memoryview(json.dumps(ROWS[0]).encode())}]})
     assert len(editor.fields) == 1 and "1 rows from x.jsonl" in editor.status.value
 
