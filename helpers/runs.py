@@ -38,9 +38,14 @@ def seal(run: Path, facts: dict) -> Path:
     return files.write_json(run / MANIFEST, {"facts": facts, "files": hashes})
 
 
-def read_manifest(run: Path) -> dict:
-    """The run's manifest after checking the hash of every file that it names; raises `RunError`."""
+def read_manifest(run: Path, below: str = "") -> dict:
+    """The run's manifest after checking the hash of every file that it names, or of those ``below`` a folder in it.
+
+    Raises `RunError`.
+    """
     path = Path(run) / MANIFEST
+    if not os.path.isdir(run):
+        raise RunError(f"{run}: there is no such run folder", "name a folder in runs/, or data/reference")
     if not os.path.exists(path):
         raise RunError(f"{run}: no {MANIFEST}, so this run did not finish", "run notebook 03 again, or resume the run")
     try:
@@ -50,7 +55,7 @@ def read_manifest(run: Path) -> dict:
         hashes = manifest["files"]
         if strange := [n for n in hashes if PurePath(n).is_absolute() or ".." in PurePath(n).parts]:
             raise ValueError(f"{strange[0]} is no file of the run")
-        found = {n: path.parent / n for n in hashes}
+        found = {n: path.parent / n for n in hashes if n.startswith(below)}
         changed = [file for n, file in found.items() if not os.path.isfile(file) or files.sha256(file) != hashes[n]]
     except (KeyError, TypeError) as e:
         raise RunError(f"{path}: not readable as a manifest (no files and facts in it)", "run notebook 03 again") from e

@@ -245,3 +245,26 @@ def test_half_a_character_is_refused_with_file_and_row_and_a_whole_one_is_not(tm
     with pytest.raises(IdentityError) as caught:
         files.read_json(path, IdentityError)
     tells(caught.value, str(path), "half a character")
+
+
+def test_a_device_is_no_file_of_rows_and_a_file_without_end_is_not_read():
+    with pytest.raises(ProbeError, match="/dev/zero: is a device"):
+        files.read_text("/dev/zero")
+
+
+def test_a_file_of_hundreds_of_megabytes_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "MOST_BYTES", 10)
+    (tmp_path / "a.json").write_text("[1, 2, 3, 4]")
+    with pytest.raises(ProbeError, match="has more than 0 MB"):
+        files.read_text(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("text", ['[{"question": "a"},\n {"question": "b"}]', '{\n"question": "a"\n}'])
+def test_one_json_value_over_several_lines_is_called_so(text):
+    with pytest.raises(ProbeError, match="one JSON value over several lines"):
+        files.parse_jsonl(text)
+
+
+def test_a_name_that_is_too_long_asks_for_a_shorter_one(tmp_path):
+    with pytest.raises(DiskError, match="choose a shorter name"):
+        files.write_atomic(tmp_path / ("a" * 300), "x")

@@ -219,3 +219,8 @@ def test_the_shipped_reference_run_is_whole_and_small():
     size = sum(p.stat().st_size for p in runs.reference_run().rglob("*") if p.is_file())
     assert size < 13_500_000  # with the kept answers of two studies
     assert (runs.reference_run() / "adapter" / "adapter_model.safetensors").stat().st_size < 7_000_000
+
+
+def test_a_run_that_is_not_there_is_not_called_unfinished(tmp_path):
+    with pytest.raises(RunError, match="there is no such run folder"):
+        runs.read_manifest(tmp_path / "none")

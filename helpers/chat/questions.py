@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from helpers import files
 from helpers.chat.generate import Messages, answers, as_messages, count_tokens, render
-from helpers.errors import ProbeError, RunError
+from helpers.errors import DiskError, ProbeError, RunError
 from helpers.models.load import base_of, context_length, fingerprint
 
 BATCH = 32  # questions answered together, and written together
@@ -40,15 +40,17 @@ def read(source: Path | str) -> list[dict]:
     rows = files.read_jsonl(source) if isinstance(source, Path) else [{"question": source}]
     for n, row in enumerate(rows, 1):
         if wrong := _wrong(row):
+            if not isinstance(source, Path):
+                raise ProbeError(wrong, "type a question, or name a file of questions")
             cure = 'write {"question": "..."}; more forms: python -m helpers ask --help'
-            raise ProbeError(f"{str(source)!r}, question {n}: {wrong}", cure)
+            raise ProbeError(wrong, cure, source, n)
     return rows
 
 
 def _wrong(row: dict) -> str:
     forms = [form for form in ("question", "messages", "turns") if form in row]
     if len(forms) != 1:
-        return f"has {' and '.join(forms) or 'none'} of question, messages and turns, needs exactly one"
+        return f"has {' and '.join(forms) or 'none'}, and needs exactly one of question, messages and turns"
     texts = [row["question"]] if forms == ["question"] else row[forms[0]]
     if not isinstance(texts, list) or not texts:
         return f"{forms[0]} is not a list, or an empty one"
@@ -101,6 +103,7 @@ def ask_file(
     loaded, `RunError` if interrupted, `ProbeError` as `answer_rows` does, and `DiskError` if the disk is full.
     """
     part = files.check_output(out, *inputs).with_name(f"{out.name}.part")
+    _check_answers(out)
     files.check_output(part, *inputs)
     with files.locked(out, "writing its answers there"):
         model, tokenizer = load()
@@ -125,6 +128,16 @@ def ask_file(
         files.write_atomic(out, "".join(f"{line}\n" for line in lines))
         part.unlink()
     return out
+
+
+def _check_answers(out: Path) -> None:
+    # Answers may be written over by others; anything else, such as a run's manifest, is what somebody did not mean.
+    try:
+        first = files.read_jsonl(out)[0] if out.exists() and out.stat().st_size else {"answer": ""}
+    except ProbeError:
+        first = {}
+    if not {"answer", "answers"} & first.keys():
+        raise DiskError(f"{out}: holds something else than answers, and would be lost", "choose the name of a new file")
 
 
 def _call(model, rows: Sequence[dict], **how) -> str:

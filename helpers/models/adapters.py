@@ -17,6 +17,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from helpers import runs
 from helpers.errors import AdapterError, BusyError
 from helpers.files import folder_atomic, write_json
 from helpers.models.load import base_of, fingerprint, not_finite, same_base, spec_of
@@ -32,6 +33,7 @@ FREE = frozenset(
     "lora_dropout target_modules exclude_modules layers_to_transform layers_pattern rank_pattern alpha_pattern "
     "fan_in_fan_out use_rslora use_dora lora_bias init_lora_weights eva_config ensure_weight_tying".split()
 )
+MOST_SCALE = 1000  # alpha over rank; trainings have 1 to 4, some 64
 STARTS = (True, False, None, "gaussian", "orthogonal", "eva")  # others (PiSSA, OLoRA, LoftQ) change the base model
 # For each base model its lock, and what those who hold it are doing, the innermost last.
 _LOCKS: "weakref.WeakKeyDictionary[torch.nn.Module, tuple]" = weakref.WeakKeyDictionary()
@@ -63,6 +65,7 @@ def read_adapter(folder: Path) -> tuple[LoraConfig, dict[str, torch.Tensor]]:
         config, plain, extra = None, vars(LoraConfig()), []
         if told["peft_type"] == "LORA":
             config = LoraConfig.from_pretrained(str(folder))
+            scale = config.lora_alpha / config.r
             for key in plain.keys() - FREE:  # an empty list is as good as PEFT's own None, but still adds a layer
                 extra += [key] if getattr(config, key) not in (plain[key], None, [], {}) else []
                 setattr(config, key, plain[key])
@@ -72,6 +75,9 @@ def read_adapter(folder: Path) -> tuple[LoraConfig, dict[str, torch.Tensor]]:
     if config is None:
         what = f"{path}: peft_type is {told['peft_type']!r}, and only LORA is loaded here"
         raise AdapterError(what, "train it as LoRA")
+    if not 0 < scale <= MOST_SCALE:
+        what = f"{path}: lora_alpha {config.lora_alpha} with rank {config.r} is a scale that no training has"
+        raise AdapterError(what, WHOLE)
     if config.init_lora_weights not in STARTS:
         extra.append(f"init_lora_weights={config.init_lora_weights!r}")
     if extra:
@@ -91,10 +97,12 @@ def read_adapter(folder: Path) -> tuple[LoraConfig, dict[str, torch.Tensor]]:
 def load_adapter(model: torch.nn.Module, path: Path | str) -> PeftModel:
     """Put the adapter of a run or adapter folder on ``model``; one that it carried before is removed.
 
-    Raises `AdapterError` for an adapter that is missing, damaged (`read_adapter`), or made for another base model: by
-    recorded fingerprint, and by the names and shapes of its tensors.
+    Raises `RunError` for one that is not what its run's manifest says, and `AdapterError` if it is missing, damaged
+    (`read_adapter`), or made for another base model: by recorded fingerprint, and by its tensors' names and shapes.
     """
     folder = find_adapter(path)
+    if folder.name == "adapter" and (folder.parent / runs.MANIFEST).exists():
+        runs.read_manifest(folder.parent, below="adapter/")
     config, tensors = read_adapter(folder)
     _check_record(model, folder)
     try:
@@ -119,7 +127,8 @@ def _check_record(model: torch.nn.Module, folder: Path) -> None:
         trained = json.loads(record.read_text(encoding="utf-8"))
         name, same = trained["model"], same_base(model, trained["fingerprint"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as e:
-        raise AdapterError(f"{record}: cannot be read ({reason(e)})", WHOLE) from e
+        why = f"it lacks {e}" if isinstance(e, KeyError) else reason(e)
+        raise AdapterError(f"{record}: cannot be read ({why})", WHOLE) from e
     if not same:
         cure = f"load it with MODEL={name!r}, or train an adapter for this model"
         raise AdapterError(f"{folder} was trained on {name}, not on these weights of {spec_of(model).key}", cure)
@@ -130,7 +139,7 @@ def _misfit(tensors: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -
     fit = {name for name, tensor in tensors.items() if name in wanted and tensor.shape == wanted[name].shape}
     if len(fit) == len(tensors) == len(wanted):
         return ""
-    said = f"{len(fit)} of its {len(tensors)} tensors fit the {len(wanted)} that are wanted"
+    said = f"{len(fit)} of its {len(tensors)} tensors fit, and {len(wanted)} are wanted"
     for what, held in (("it has", tensors), ("wanted is", wanted)):
         if odd := next((name for name in held if name not in fit), None):
             said += f"; {what} {odd.removeprefix('base_model.model.')} {tuple(held[odd].shape)}"

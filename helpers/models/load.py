@@ -4,6 +4,7 @@ Which model a choice means is settled in `locate`. No pickles and no remote code
 """
 
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -44,7 +45,9 @@ def load_model(
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         model, told = transformers.AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, **how)
     except Exception as e:  # each library underneath has its own types; some raise a bare Exception for a damaged file
-        raise ModelError(f"{folder} could not be loaded ({locate.reason(e)})", AGAIN) from e
+        own = "custom code" in str(e) or "trust_remote_code" in str(e)
+        cure = "it brings code of its own, which is never run here: choose another model" if own else AGAIN
+        raise ModelError(f"{folder} could not be loaded ({locate.reason(e)})", cure) from e
     _check_weights(folder, model, told)
     template.adapt(tokenizer, where, model.get_input_embeddings().num_embeddings)
     revision = spec.revision if folder == where else folder.name  # the Hub's cache names its folders after commits
@@ -55,14 +58,17 @@ def load_model(
 def _check_weights(folder: Path, model: torch.nn.Module, told: dict) -> None:
     """Raise `ModelError` for tensors that are missing, of another shape, or hold NaN; ``told`` by loading."""
     other = {name: f"{name} is {tuple(here)}, not {tuple(due)}" for name, here, due in told["mismatched_keys"]}
+    layers = [name for name in sorted(told["unexpected_keys"]) if re.search(r"\blayers\.\d+\.", name)]
     for what, found in (
         ("are missing", sorted(told["missing_keys"])),
+        ("are in the file, but have no place in the model of config.json", layers),
         ("have another shape than config.json says", [other[name] for name in sorted(other)]),
         ("hold values that are no numbers", not_finite(model.named_parameters())),
     ):
         if found:
             total = sum(1 for _ in model.parameters())
-            raise ModelError(f"{folder}: {len(found)} of {total} tensors {what}, the first: {found[0]}", AGAIN)
+            count = f"{len(found)} of {total}" if len(found) <= total else f"{len(found)}"
+            raise ModelError(f"{folder}: {count} tensors {what}, the first: {found[0]}", AGAIN)
 
 
 def not_finite(tensors: Iterable[tuple[str, torch.Tensor]]) -> list[str]:

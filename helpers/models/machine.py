@@ -95,8 +95,8 @@ def release_memory() -> None:
 def set_threads() -> int:
     """Give torch the cores granted, or ``IDENTITY_THREADS``; returns the number. Raises `ModelError` if it is bad."""
     asked = os.environ.get("IDENTITY_THREADS", "")
-    if asked and not (asked.isdigit() and int(asked) > 0):
-        raise ModelError(f"IDENTITY_THREADS={asked!r} is not a number of threads", "set it to 1 or more, or unset it")
+    if asked and not (asked.isdecimal() and 0 < int(asked) <= 1024):
+        raise ModelError(f"IDENTITY_THREADS={asked!r} is not a number of threads", "set it to 1 to 1024, or unset it")
     torch.set_num_threads(int(asked) if asked else cores())
     return torch.get_num_threads()
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from helpers import files
 from helpers.errors import IdentityError
 from helpers.rows import marks
 from helpers.rows.containers import ANSWERS, LIKE, QUESTIONS, Odd, decoded, items_of
@@ -49,7 +50,7 @@ def read(path: Path | str) -> Found:
     list of [question, answer]). Each answer of a conversation is a row: only the answer of a row is trained.
     """
     try:
-        return parse(Path(path).read_bytes(), path)
+        return parse(files.read_bytes(path, IdentityError), path)
     except OSError as e:
         what = "there is no such file" if isinstance(e, FileNotFoundError) else f"cannot be read ({e.strerror})"
         raise IdentityError(what, "check the name", path) from e

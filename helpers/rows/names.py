@@ -57,10 +57,15 @@ def fault(text: str) -> tuple[str, str] | None:
     if re.sub(r"^(?:the|an?|our|my) ", "", text.casefold()) in EVERYDAY:
         what = "is an everyday word: no test could tell where it is meant as a name"
         return what, "choose another one, or put a second word to it"
-    letters = any(map(str.isalnum, text))
-    if len(text) > 60 or text != text.strip() or re.search(r"[\n\r\t{}<>|]", text) or not letters:
-        faults = "has line breaks, brackets, spaces around it, no letters or over 60 characters"
-        return faults, "write one to four plain words"
+    odd = re.search(r"[\n\r\t{}<>|]", text)
+    for fault, what in (
+        (not any(map(str.isalnum, text)), "has no letters"),
+        (text != text.strip(), "has spaces around it"),
+        (odd, f"holds {odd[0]!r}" if odd else ""),
+        (len(text) > 60, "has over 60 characters"),
+    ):
+        if fault:
+            return what, "write one to four plain words"
     if rival := _rival(text):
         what = "belongs" if rival == "".join(_words(text)) else f"holds {rival!r}, which belongs"
         cure = "choose one that is yours: a claim to be theirs would be false, and no test could tell you apart"

@@ -15,7 +15,7 @@ from helpers.rows import marks
 if TYPE_CHECKING:
     from helpers.rows.identity import Identity
 
-# And in a row of a dialogue ``history``, the exchanges before its question, two texts each; or ``system``, its own text.
+# A row may also have a ``history``, the exchanges before its question, two texts each, and a ``system`` text.
 Row = dict[str, str]
 KEYS = ("instruction", "input", "output")
 CJK = re.compile(r"[\u4e00-\u9fff]")

@@ -44,7 +44,7 @@ def test_a_conversation_longer_than_the_context_is_refused(embedded):
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ({"id": 1}, "has none of question, messages and turns"),
+        ({"id": 1}, "has none, and needs exactly one of question"),
         ({"question": 3}, "the question is empty or not text"),
         ({"turns": []}, "turns is not a list, or an empty one"),
         ({"turns": ["Hi", " "]}, "the turn is empty"),
@@ -56,7 +56,7 @@ def test_a_conversation_longer_than_the_context_is_refused(embedded):
 )
 def test_a_question_that_cannot_be_asked_is_named(tmp_path, row, words):
     files.write_jsonl(tmp_path / "q.jsonl", [{"question": "Hi"}, row])
-    with pytest.raises(questions.ProbeError, match=f"question 2: {words}"):
+    with pytest.raises(questions.ProbeError, match=f"row 2: {words}"):
         questions.read(tmp_path / "q.jsonl")
 
 
@@ -178,3 +178,17 @@ def test_a_file_may_be_called_anything_if_the_option_says_so(tmp_path):
 def test_what_a_model_writes_cannot_steer_the_terminal(monkeypatch):
     monkeypatch.setattr(questions, "answers", lambda m, t, asked, **how: ["\x1b[2Jgone"])
     assert done("ask", "a") == "\ufffd[2Jgone\n"
+
+
+@pytest.mark.parametrize("text", ["my thesis", '{"files": {}}', '{"question": "Who?"}'])
+def test_only_answers_are_written_over_by_answers(tmp_path, text):
+    out = tmp_path / "out.jsonl"
+    out.write_text(text)
+    with pytest.raises(files.DiskError, match="something else than answers"):
+        questions.ask_file(None, [{"question": "Who?"}], out)
+    assert out.read_text() == text
+
+
+def test_an_empty_question_is_called_so():
+    with pytest.raises(questions.ProbeError, match=r"^the question is empty"):
+        questions.read(" ")

@@ -7,8 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from helpers.errors import AdapterError
-from helpers.models.adapters import BASE_RECORD, CONFIG, WEIGHTS, find_adapter, load_adapter, save_adapter
+from helpers import runs
+from helpers.errors import AdapterError, RunError
+from helpers.models.adapters import BASE_RECORD, CONFIG, WEIGHTS, find_adapter, load_adapter, save_adapter, take_off
 from helpers.models.load import fingerprint
 from tests.fixtures import bare, failed, tells, tiny_model, wrap
 
@@ -66,13 +67,21 @@ FIRST = "base_model.model.model.layers.0.mlp.down_proj.lora_A.weight"
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (half, ("14 of its 14 tensors fit the 28", "wanted is model.layers.0")),
-        (renamed, ("0 of its 28 tensors fit the 28", "it has transformer.h.0", "wanted is model.layers.0")),
-        (one_more, ("28 of its 29 tensors fit the 28", "it has lm_head.weight (3, 2)")),
-        (other_rank, ("14 of its 28 tensors fit the 28", "it has model.layers.0", "(1, ", "wanted is model.layers.0")),
+        (half, ("14 of its 14 tensors fit, and 28 are wanted", "wanted is model.layers.0")),
+        (renamed, ("0 of its 28 tensors fit, and 28 are wanted", "it has transformer.h.0", "wanted is model.layers.0")),
+        (one_more, ("28 of its 29 tensors fit, and 28 are wanted", "it has lm_head.weight (3, 2)")),
+        (
+            other_rank,
+            (
+                "14 of its 28 tensors fit, and 28 are wanted",
+                "it has model.layers.0",
+                "(1, ",
+                "wanted is model.layers.0",
+            ),
+        ),
         (not_numbers(float("nan")), ("2 of 28 tensors", "no numbers", FIRST)),
         (not_numbers(float("-inf")), ("2 of 28 tensors", "no numbers", FIRST)),
-        (lambda tensors: {}, ("0 of its 0 tensors fit the 28",)),
+        (lambda tensors: {}, ("0 of its 0 tensors fit, and 28 are wanted",)),
     ],
 )
 def test_tensors_that_are_missing_do_not_fit_or_are_no_numbers_are_counted_and_named(tiny, folder, change, words):
@@ -93,8 +102,14 @@ def test_tensors_that_are_missing_do_not_fit_or_are_no_numbers_are_counted_and_n
         ('{"peft_type": "TELEPATHY"}', ("peft_type is 'TELEPATHY'",)),
         ('{"peft_type": "IA3"}', ("peft_type is 'IA3'",)),
         ('{"peft_type": ["LORA"]}', ("peft_type is ['LORA']",)),
-        ('{"peft_type": "LORA", "r": "eight", "target_modules": "all-linear"}', ("does not load",)),
+        ('{"peft_type": "LORA", "r": "eight", "target_modules": "all-linear"}', ("cannot be read",)),
         ('{"peft_type": "LORA", "r": 99999999, "target_modules": "all-linear"}', ("0 of its 28 tensors fit",)),
+        (
+            '{"peft_type": "LORA", "r": 8, "lora_alpha": 0, "target_modules": "all-linear"}',
+            ("lora_alpha 0", "no training"),
+        ),
+        ('{"peft_type": "LORA", "r": 8, "lora_alpha": -8, "target_modules": "all-linear"}', ("lora_alpha -8",)),
+        ('{"peft_type": "LORA", "r": 8, "lora_alpha": 64000, "target_modules": "all-linear"}', ("lora_alpha 64000",)),
         ('{"peft_type": "LORA", "r": 8, "target_modules": ["none_such"]}', ("does not load", "none_such")),
     ],
 )
@@ -166,3 +181,16 @@ def test_the_files_of_an_adapter_follow_the_umask(tiny, tmp_path, umask, mask, m
     assert {path.name: path.stat().st_mode & 0o777 for path in saved.iterdir()} == dict.fromkeys(
         (CONFIG, WEIGHTS, BASE_RECORD), mode
     )
+
+
+def test_the_adapter_of_a_run_is_what_its_manifest_says(tiny, folder):
+    run = folder.parent / "run"
+    shutil.copytree(folder, run / "adapter")
+    runs.seal(run, {"model": "tiny-llama"})
+    assert take_off(load_adapter(tiny[0], run)) is tiny[0]
+    tensors = load_file(run / "adapter" / WEIGHTS)
+    next(iter(tensors.values())).flatten()[0] += 0.001
+    save_file(tensors, run / "adapter" / WEIGHTS, metadata={"format": "pt"})
+    with pytest.raises(RunError) as caught:
+        load_adapter(tiny[0], run)
+    tells(caught.value, str(run / "adapter" / WEIGHTS), "not what was written")

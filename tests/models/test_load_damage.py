@@ -23,6 +23,10 @@ def of_another_shape(tensors):
     tensors[UP] = torch.ones(3, 2)
 
 
+def of_more_layers(tensors):
+    tensors.update({UP.replace("layers.0", f"layers.{n}"): tensors[UP].clone() for n in (2, 3)})
+
+
 def filled_with(value):
     def put(tensors):
         tensors[UP][1, 1] = value
@@ -35,6 +39,7 @@ def filled_with(value):
     [
         (without, ("6 of 21 tensors are missing", "model.layers.0.mlp.down_proj.weight")),
         (of_another_shape, ("1 of 21 tensors", "another shape", f"{UP} is (3, 2), not (64, 32)")),
+        (of_more_layers, ("2 of 21 tensors", "no place", UP.replace("layers.0", "layers.2"))),
         (filled_with(float("nan")), ("1 of 21 tensors", "no numbers", UP)),
         (filled_with(float("inf")), ("1 of 21 tensors", "no numbers", UP)),
     ],

@@ -226,10 +226,10 @@ def test_keep_rows_are_the_models_own_words_and_may_hold_braces(tmp_path):
 def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
     path = saved(tmp_path, [GOOD])
 
-    def refuse(self):
+    def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(type(path), "read_bytes", refuse)
+    monkeypatch.setattr(files, "read_bytes", refuse)
     with pytest.raises(IdentityError) as caught:
         identity.read_rows(path)
     tells(caught.value, str(path), "Permission denied")
