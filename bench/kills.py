@@ -60,7 +60,7 @@ COMMANDS = (
     ),
     Command("ask", "ask {questions} --out {to}/answers.jsonl --max-new-tokens 32", "*.jsonl"),
     Command("export", "export data/reference --to gguf --out {to}/gguf", "gguf/*.gguf"),
-    Command("run", "run --only 01 --out {to}/executed", ""),
+    Command("run", "run --only 02 --out {to}/executed", ""),
 )  # fmt: skip
 
 

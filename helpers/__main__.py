@@ -111,6 +111,7 @@ def run(
     'train data/identity/en.json --out runs/thorough --name Tavi --developer "Lantern Workshop" --thorough',
     "train my/identity.json --out runs/qwen --model Qwen/Qwen2.5-7B-Instruct --four-bit",
     "train my/identity.json --out runs/mine --resume",
+    "train my/identity.json --out runs/more --from runs/mine",
     'train data/identity/en.json --to-trl trl-run --name Tavi --developer "Lantern Workshop"',
 )
 def train(
@@ -124,6 +125,9 @@ def train(
     thorough: Annotated[bool, typer.Option("--thorough", help="Embedded model: four minutes, holds better.")] = False,
     four_bit: FourBit = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run and its own rows.")] = False,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="ADAPTER", help="Begin with this run's weights; give all rows.")
+    ] = None,
     to_trl: Annotated[Path | None, typer.Option(help="Train nothing: write a new folder for TRL's trl sft.")] = None,
 ) -> None:
     """Train an adapter as notebook 03 does, without the notebook; or write the same down for TRL's command line."""
@@ -132,7 +136,7 @@ def train(
     from helpers.training import from_file
     from helpers.training.to_trl import export
 
-    request = from_file.Request(rows, model, name, developer, keep, seed, thorough, four_bit)
+    request = from_file.Request(rows, model, name, developer, keep, seed, thorough, four_bit, start)
     if to_trl:
         typer.echo(f"Written; nothing was trained. How to go on: {export(request, to_trl, typer.echo)}")
         return
@@ -146,7 +150,7 @@ def train(
     more='\n\n\b\nA line of a file of questions is one of:\n  {"question": "Who are you?"}\n'
     '  {"messages": [{"role": "user", "content": "Who are you?"}]}\n'
     '  {"turns": ["Who are you?", "Are you sure?"]}   (one answer each, in the list "answers")\n'
-    "Every other field is carried through.",
+    "Every other field is carried through, but for an answer of before.",
 )
 def ask(
     questions: Annotated[
@@ -236,6 +240,7 @@ def serve(
 def main(args: list[str] | None = None) -> None:
     """Run the command line; a `HelpersError`, or a path of no use, becomes one line on stderr and exit status 1."""
     warnings.simplefilter("ignore", FutureWarning)  # from libraries to their callers: nothing a reader can act on
+    warnings.formatwarning = lambda message, *_, **__: f"Warning: {message}\n"  # no line of code below it
     _ready_streams()
     try:
         try:

@@ -23,7 +23,7 @@ from helpers.models import machine
 from helpers.models.load import fingerprint, load_model, spec_of
 from helpers.rows import keep_rows
 from helpers.training.train import make_keep_rows
-from study import answers, arms, ask, choose, qwen, reference, report, scenarios
+from study import answers, arms, ask, choose, going_on, qwen, reference, report, scenarios
 from study import tables as judge_again
 from study.ask import WHO
 from study.reference import REFERENCE
@@ -33,6 +33,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=N
 app.command()(reference.adapter)
 app.command()(reference.full)
 app.command(hidden=True)(reference.one)
+app.command("going-on")(going_on.going_on_table)
 
 
 def finish(name: str, rows: list[dict], folder: Path | None = None) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 from helpers import files
 from helpers.measure import tables
 from helpers.measure.tables import BASE, PUBLISHED, PUBLISHED_LONGER, QUICK, ROWS_ONLY, TEMPLATE, THOROUGH
-from study import picture
+from study import going_on, picture
 from study.arms import NAMES
 from study.ask import WHO
 from study.reference import REFERENCE
@@ -77,6 +77,17 @@ MEASURED = {
     "turn 10": "talks in which it still names itself after ten turns",
     "ability": "right answers to other questions",
     "everyday": "everyday answers that hold the name",
+}
+
+
+GONE_ON = {
+    "steps": "steps",
+    "seconds": "seconds",
+    "new row": "the new question, 1",
+    "other wordings": "in other words, 3",
+    "identity": "identity, 40",
+    "everyday": "the name in 40 everyday answers",
+    "ability": "right, of 40",
 }
 
 
@@ -186,11 +197,19 @@ def by_name(figures: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def gone_on() -> str:
+    """A markdown table: a line for each way to go on with the shipped adapter, a column a measure, in counts."""
+    found = pd.read_csv(REFERENCE / going_on.FILE)
+    lines = [_line(["", *GONE_ON.values()]), _line(["---"] * (len(GONE_ON) + 1))]
+    lines += [_line([row["arm"], *(str(row[measure]) for measure in GONE_ON)]) for _, row in found.iterrows()]
+    return "\n".join(lines)
+
+
 def blocks(figures: pd.DataFrame) -> dict[str, dict[str, str]]:
     """File in the project -> what stands between its comments, by their name."""
     return {
         "README.md": {"picture": picture.markdown(REFERENCE), "expected": expected(figures)},
-        "docs/results.md": {"figures": table(figures, SHORT), "names": by_name(figures)},
+        "docs/results.md": {"figures": table(figures, SHORT), "names": by_name(figures), "going on": gone_on()},
         "docs/claims.md": {"example": example(figures), "claims": claims(figures)},
         "data/README.md": {"figures": table(figures, tuple(ARMS))},
         "docs/gpu.md": {"Chinese": of_qwen("zh"), "English": of_qwen("en")},

@@ -5,7 +5,10 @@ Training one is `training.train`; the base model is loaded by `load`.
 
 import contextlib
 import json
+import re
+import shlex
 import threading
+import warnings
 import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,10 +21,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from helpers import runs
-from helpers.errors import AdapterError, BusyError
+from helpers.errors import AdapterError, BusyError, HelpersError
 from helpers.files import folder_atomic, write_json
 from helpers.models.load import base_of, fingerprint, not_finite, same_base, spec_of
-from helpers.models.locate import reason
+from helpers.models.locate import reason, resolve
 
 BASE_RECORD = "base_model.json"
 CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
@@ -66,6 +69,8 @@ def read_adapter(folder: Path) -> tuple[LoraConfig, dict[str, torch.Tensor]]:
         if told["peft_type"] == "LORA":
             config = LoraConfig.from_pretrained(str(folder))
             scale = config.lora_alpha / config.r
+            new = told.keys() - plain.keys()  # of a newer PEFT; a number or a word alone switches nothing on
+            extra += [key for key in new if told[key] and isinstance(told[key], bool | dict | list)]
             for key in plain.keys() - FREE:  # an empty list is as good as PEFT's own None, but still adds a layer
                 extra += [key] if getattr(config, key) not in (plain[key], None, [], {}) else []
                 setattr(config, key, plain[key])
@@ -81,7 +86,8 @@ def read_adapter(folder: Path) -> tuple[LoraConfig, dict[str, torch.Tensor]]:
     if config.init_lora_weights not in STARTS:
         extra.append(f"init_lora_weights={config.init_lora_weights!r}")
     if extra:
-        what = f"{path}: uses {', '.join(sorted(extra))}, which changes the base model and does not come off it again"
+        names = ", ".join(sorted(extra))
+        what = f"{path}: uses {names}, which changes the base model for good, or is not known to the PEFT here"
         cure = "train the adapter without; or merge it elsewhere, and give the merged model's folder as MODEL"
         raise AdapterError(what, cure)
     try:
@@ -99,30 +105,63 @@ def load_adapter(model: torch.nn.Module, path: Path | str) -> PeftModel:
 
     Raises `RunError` for one that is not what its run's manifest says, and `AdapterError` if it is missing, damaged
     (`read_adapter`), or made for another base model: by recorded fingerprint, and by its tensors' names and shapes.
+    Without a record it warns where its configuration names another base model, since one of the same sizes fits.
     """
     folder = find_adapter(path)
     if folder.name == "adapter" and (folder.parent / runs.MANIFEST).exists():
         runs.read_manifest(folder.parent, below="adapter/")
     config, tensors = read_adapter(folder)
-    _check_record(model, folder)
+    recorded = _check_record(model, folder)
     try:
         with torch.device("meta"):  # layers without memory, whatever rank was asked for
             shapes = PeftModelForCausalLM(take_off(model), config, low_cpu_mem_usage=True)
         wrong = _misfit(tensors, get_peft_model_state_dict(shapes, save_embedding_layers=False))
         if not wrong:
-            return PeftModel.from_pretrained(take_off(model), str(folder), config=config).eval()
+            tuned = PeftModel.from_pretrained(take_off(model), str(folder), config=config).eval()
     except Exception as e:  # of PEFT's many ways
-        wrong = reason(e)
+        wrong = reason(e) or type(e).__name__
+    made = _other_base(model, config)
+    if not wrong:
+        if made and not recorded:
+            what = f"{folder}: made for {made}, loaded on {spec_of(model).key}: same sizes, other weights"
+            warnings.warn(f"{what} unless one is a copy. What to do: {_with_base(made, folder)}", stacklevel=2)
+        return tuned
     take_off(model)
     cure = "use the base model it was trained on; if it is damaged, train again or copy it again"
+    if made:
+        wrong, cure = f"its configuration names {made}; {wrong}", _with_base(made, folder)
     raise AdapterError(f"{folder} does not load on {spec_of(model).key} ({wrong})", cure)
 
 
-def _check_record(model: torch.nn.Module, folder: Path) -> None:
-    """Raise `AdapterError` if the adapter's record, where there is one, names other base weights than the model's."""
+def _other_base(model: torch.nn.Module, config: LoraConfig) -> str:
+    """The base model that an adapter's configuration names, if that is called otherwise than ``model``; else empty."""
+    made, spec = config.base_model_name_or_path, spec_of(model)
+    if not isinstance(made, str) or not made.isprintable():
+        return ""
+    here = {spec.key, spec.hub_id or "", str(getattr(base_of(model).config, "_name_or_path", ""))}
+    return "" if _bare(made) in {"", *map(_bare, here)} else made
+
+
+def _bare(told: str) -> str:
+    """A model's own name in a Hub id or a path, also as the Hub's cache, ModelScope and unsloth spell it."""
+    name = re.split(r"[/\\]+|--", re.sub(r"[/\\]snapshots[/\\][^/\\]+[/\\]*$|[/\\]+$", "", told.strip()))[-1]
+    return re.sub(r"(-unsloth)?-bnb-4bit$", "", name.replace("___", ".").casefold())
+
+
+def _with_base(made: str, folder: Path) -> str:
+    """What to type to have the adapter in ``folder`` on the base model that it names."""
+    try:
+        resolve(made)
+    except HelpersError:  # such as a path of the machine that it was made on
+        return "use the base model it was trained on: --model with its folder"
+    return f'python -m helpers ask "Who are you?" --model {shlex.quote(made)} --adapter {shlex.quote(str(folder))}'
+
+
+def _check_record(model: torch.nn.Module, folder: Path) -> bool:
+    """Whether the adapter has a record of its base model; raises `AdapterError` if that has other weights."""
     record = folder / BASE_RECORD
     if not record.exists():
-        return
+        return False
     try:
         trained = json.loads(record.read_text(encoding="utf-8"))
         name, same = trained["model"], same_base(model, trained["fingerprint"])
@@ -132,6 +171,7 @@ def _check_record(model: torch.nn.Module, folder: Path) -> None:
     if not same:
         cure = f"load it with MODEL={name!r}, or train an adapter for this model"
         raise AdapterError(f"{folder} was trained on {name}, not on these weights of {spec_of(model).key}", cure)
+    return True
 
 
 def _misfit(tensors: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> str:
@@ -202,8 +242,21 @@ def adapter_scaled(model: torch.nn.Module, strength: float = 1.0) -> contextlib.
     if not layers:
         return contextlib.nullcontext()
     if strength:
-        return rescale_adapter_scale(model, strength)
+        dora = any(getattr(layer, "lora_magnitude_vector", None) for layer in layers)
+        return _mixed(layers, strength) if dora else rescale_adapter_scale(model, strength)
     return model.disable_adapter() if isinstance(model, PeftModel) else _switched_off(layers)
+
+
+@contextlib.contextmanager
+def _mixed(layers: Sequence[BaseTunerLayer], strength: float) -> Iterator[None]:
+    # DoRA sets the length of each row of the weights anew, so PEFT's scale does not lead to the base model.
+    def mix(layer: BaseTunerLayer, args: tuple, tuned: torch.Tensor) -> torch.Tensor:
+        return torch.lerp(layer.base_layer(*args), tuned, strength)
+
+    with contextlib.ExitStack() as hooks:
+        for layer in layers:
+            hooks.enter_context(layer.register_forward_hook(mix))
+        yield
 
 
 @contextlib.contextmanager

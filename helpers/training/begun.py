@@ -44,6 +44,7 @@ class Begun:
     identity: Identity | None
     examples: str  # SHA-256 of the training set
     asked: dict | None  # the fields of `from_file.Request`, if the command line began it
+    origin: dict[str, str] | None = None  # the adapter it was begun from, see `going_on.origin`; None for new weights
 
 
 def shell(*words: object) -> str:
@@ -61,11 +62,15 @@ def choice_of(model) -> str:
     return spec.hub_id or spec.key
 
 
-def of(model, preset: Preset, identity: Identity | None, data: Iterable[dict], asked: dict | None = None) -> Begun:
+def of(
+    model, preset: Preset, identity: Identity | None, data: Iterable[dict], asked: dict | None = None,
+    origin: dict | None = None,
+) -> Begun:  # fmt: skip
     """The record of a training of ``model`` on the examples ``data``."""
     examples = hashlib.sha256("".join(json.dumps(one, sort_keys=True) for one in data).encode()).hexdigest()
     four_bit = bool(getattr(base_of(model), "is_loaded_in_4bit", False))
-    return Begun(choice_of(model), spec_of(model).key, fingerprint(model), four_bit, preset, identity, examples, asked)
+    whose = choice_of(model), spec_of(model).key, fingerprint(model)
+    return Begun(*whose, four_bit, preset, identity, examples, asked, origin)
 
 
 def _digest(told: dict) -> str:

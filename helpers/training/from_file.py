@@ -17,9 +17,9 @@ from helpers.chat.language import speaks_chinese
 from helpers.errors import IdentityError, ModelError, RunError
 from helpers.models import catalog, locate, template
 from helpers.models.load import context_length, load_model, spec_of
-from helpers.rows import identity, keep_rows, trainset
+from helpers.rows import claims, identity, keep_rows, marks, trainset
 from helpers.rows.read import Row, language_of
-from helpers.training import begun, recipes
+from helpers.training import begun, going_on, recipes
 from helpers.training.resume import last_checkpoint
 from helpers.training.train import make_keep_rows, train_identity
 
@@ -36,6 +36,7 @@ class Request:
     seed: int | None = None
     thorough: bool = False  # take `recipes.THOROUGH_PRESET` instead of the model's own
     four_bit: bool = False  # hold the weights in 4 bits
+    start: str | None = None  # a run or adapter folder to go on from
 
     def __post_init__(self) -> None:
         """Refuse a seed that cannot be used."""
@@ -66,6 +67,8 @@ def train_file(request: Request, run: Path, resume: bool = False, say: Callable[
     into it, and what `gather` and `train.train_identity` raise.
     """
     begun.check_place(run)
+    if request.start:
+        going_on.check_apart(run, request.start)
     with files.locked(run, "training"):
         last = last_checkpoint(run) if resume else None
         if resume:
@@ -76,7 +79,7 @@ def train_file(request: Request, run: Path, resume: bool = False, say: Callable[
         found = gather(request, say, run if last else None)
         whence = f", resuming after step {last.name.split('-')[1]}" if last else ", no whole checkpoint: from the first"
         say(f"Training on {found.said}; {found.steps} steps{whence if resume else ''}.")
-        how = {"identity": found.who, "resume": resume, "say": say, "asked": asdict(request)}
+        how = {"identity": found.who, "resume": resume, "start": request.start, "say": say, "asked": asdict(request)}
         train_identity(found.model, found.tokenizer, found.rows, found.keep, run, found.preset, **how)
     say(f"The adapter is in {run / 'adapter'}. Try it: {_chat(found.model, request, run)}")
     return run / "adapter"
@@ -103,14 +106,23 @@ def gather(request: Request, say: Callable[[str], None] = print, run: Path | Non
     A ``run`` that is taken up gives identity, rows and recipe itself. Raises `IdentityError` for names, rows or keep
     rows that cannot be trained on, `RunError` for rows that are not those of ``run``, and `ModelError`.
     """
-    before = begun.read(run) if run else None
+    before, first = begun.read(run) if run else None, going_on.read(request.start, run)
+    was = going_on.trained_as(request.start) if request.start else None
     if before is None and (request.name is None) != (request.developer is None):
         raise IdentityError("a name without a developer, or the reverse", "give both: --name and --developer")
-    who = before.identity if before else request.name and identity.Identity(request.name, request.developer)
-    rows, keep = _rows_of(request, who, run)
+    who = before.identity if before else was
+    if request.name and not before:
+        who = identity.Identity(request.name, request.developer)
+    rows, keep = _rows_of(request, who, run, say)
+    if before is None:
+        _check_together(rows, who, request.rows, say)
     model, tokenizer = load_model(request.model, four_bit=request.four_bit)
     spec = spec_of(model)
-    preset = _preset(request, spec, before, say)
+    preset = _preset(request, spec, before, first, say)
+    if first:
+        first.check(model)
+        for line in going_on.notes(first, recipes.preset_for(spec), who, was):
+            say(line)
     further = identity.further_rows(rows, who, preset)
     trainset.check_lengths(rows, tokenizer, min(context_length(model), preset.max_length), request.rows)
     if (warning := identity.language_warning(rows, spec)) and not speaks_chinese(model, tokenizer):
@@ -126,16 +138,30 @@ def gather(request: Request, say: Callable[[str], None] = print, run: Path | Non
         questions = keep_rows.questions_for(preset, lang)
         say(f"The base model's answers to {len(questions)} ordinary questions are the keep rows.")
         keep = make_keep_rows(model, tokenizer, questions, preset.first_sentence, say=say)
+        keep = keep[: len(rows) * len(preset.own_systems)] if first else keep
     said = f"{len(rows)} identity rows, {len(further)} further wordings and {len(keep)} keep rows"
     steps = trainset.plan(len(rows), len(keep), preset, len(further)).steps
     return Material(model, tokenizer, preset, who, rows, further, keep, said, steps)
 
 
-def _preset(request: Request, spec, before: begun.Begun | None, say: Callable[[str], None]) -> recipes.Preset:
+def _check_together(rows: list[Row], who: identity.Identity | None, path: str, say: Callable[[str], None]) -> None:
+    if who and (other := claims.other_name(rows, who)):
+        cure = "put {{NAME}} and {{DEVELOPER}} where the names stand, or give theirs as --name and --developer"
+        raise IdentityError(other, cure, path)
+    if thinking := marks.thoughts(rows):
+        what = f"the answer of {claims.numbered(thinking)} holds a thought, and models are trained with thinking off"
+        raise IdentityError(what, "delete what stands from <think> to </think>", path)
+    notes = claims.facts(rows), claims.languages(rows), who and claims.other_script(rows, who)
+    for note in filter(None, notes):
+        say(note)
+
+
+def _preset(request: Request, spec, before: begun.Begun | None, first, say: Callable) -> recipes.Preset:
     preset = recipes.preset_for(spec, request.thorough)
     if request.thorough and preset is not recipes.THOROUGH_PRESET:
         say(f"The thorough recipe is for {catalog.EMBEDDED.key}: this model is trained with its own.")
     preset = preset if request.seed is None else replace(preset, seed=request.seed)
+    preset = first.shape(going_on.short(preset)) if first else preset
     if before is None:
         return preset
     today, then = (
@@ -147,9 +173,9 @@ def _preset(request: Request, spec, before: begun.Begun | None, say: Callable[[s
     return before.preset
 
 
-def _rows_of(request: Request, who: identity.Identity | None, run: Path | None) -> tuple[list[Row], list[Row] | None]:
+def _rows_of(request: Request, who, run: Path | None, say: Callable) -> tuple[list[Row], list[Row] | None]:
     # Identity rows and keep rows; None for keep rows that are to be made.
-    rows, keep = identity.read_rows(request.rows, who), [] if request.keep == "none" else request.keep
+    rows, keep = identity.read_rows(request.rows, who, say), [] if request.keep == "none" else request.keep
     keep = keep_rows.read(keep) if isinstance(keep, str) else keep
     if run is None:
         return rows, keep
@@ -181,5 +207,6 @@ def _as_begun(request: Request, run: Path, last: Path | None) -> Request:
             said = f"without {option}" if was in (None, False) else f"with {option} {shlex.quote(str(was))}, not {now}"
             raise RunError(f"{run}: was begun {said}", f"leave {option} out, or {begun.ANEW}")
     keep = request.keep if last or request.keep else asked.keep
+    start = request.start if last or request.start else asked.start
     model = before.model if request.model == "auto" else request.model
-    return replace(asked, rows=request.rows, keep=keep, model=model, four_bit=before.four_bit)
+    return replace(asked, rows=request.rows, keep=keep, model=model, four_bit=before.four_bit, start=start)

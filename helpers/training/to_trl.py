@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 
 from helpers import files
+from helpers.errors import RunError
 from helpers.models import catalog, locate, template
 from helpers.models.load import context_length, spec_of
 from helpers.rows.trainset import check_fit, to_dataset
@@ -24,6 +25,8 @@ def export(request: from_file.Request, folder: Path, say: Callable[[str], None] 
 
     Raises `RunError` if ``folder`` is not new or empty, and what `from_file.gather` and the disk raise.
     """
+    if request.start:
+        raise RunError("TRL's command line begins with new weights, from no adapter", "leave --from or --to-trl out")
     from_file.check_new(folder, "choose another --to-trl, a folder that is new or empty")
     found = from_file.gather(request, say)
     preset, data = found.preset, to_dataset(found.rows, found.keep, found.preset, found.further)

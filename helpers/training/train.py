@@ -28,7 +28,7 @@ from helpers.models.load import context_length, fingerprint, spec_of
 from helpers.rows import keep_rows, trainset
 from helpers.rows.identity import Identity, further_rows
 from helpers.rows.read import Row
-from helpers.training import begun, recipes
+from helpers.training import begun, going_on, recipes
 from helpers.training.resume import checkpoints, last_checkpoint, saving_memory, train_with_less, whole_checkpoint
 from helpers.training.watch import MemoryCallback, ProgressBar
 
@@ -55,8 +55,8 @@ def make_keep_rows(
 
 def train_identity(
     model, tokenizer, rows: Sequence[Row], keep: Sequence[Row], run: Path, preset: recipes.Preset | None = None, *,
-    identity: Identity | None = None, resume: bool = False, callbacks: Sequence[TrainerCallback] = (),
-    say: Callable[[str], None] = print, asked: dict | None = None, **changes,
+    identity: Identity | None = None, resume: bool = False, start: Path | str | None = None,
+    callbacks: Sequence[TrainerCallback] = (), say: Callable[[str], None] = print, asked: dict | None = None, **changes,
 ) -> PeftModel:  # fmt: skip
     """Train an adapter as notebook 03 does, seal the run folder ``run``, and return the tuned model in eval mode.
 
@@ -65,33 +65,43 @@ def train_identity(
         rows, keep: filled identity rows and keep rows. With an ``identity`` the preset's further wordings are added.
         preset: how to train; by default the one for the model's size.
         resume: go on from the newest whole checkpoint in ``run``, if there is one.
+        start: a run or adapter folder whose weights the training begins with, instead of new ones; nothing is written
+            there. Rank, targets and blocks are that adapter's.
         say: called with a line for each change that saves memory, see `resume`.
         asked: what the command line was asked for, to be kept in the run's record.
         changes: single fields of `SFTConfig`.
 
     Raises `RunError` if ``run`` holds another run or was begun otherwise, or if training was interrupted (it names the
     checkpoint to resume from), `BusyError` if somebody else trains into ``run``, `IdentityError` for a row that is too
-    long, `ResourceError` if one row takes too much memory, `DiskError`.
+    long, `ResourceError` if one row takes too much memory, `AdapterError` for a ``start`` of no use, `DiskError`.
     """
     run, preset = Path(run), preset or recipes.preset_for(spec_of(model))
     begun.check_place(run)
+    if start:
+        going_on.check_apart(run, start)
+    first = going_on.read(start, run if resume else None)
+    preset = first.shape(preset) if first else preset
     context = min(context_length(model), preset.max_length)
     trainset.check_lengths(rows, tokenizer, context)  # names the row by its number
     data = trainset.to_dataset(rows, keep, preset, further_rows(rows, identity, preset))
     longest = trainset.check_fit(data, tokenizer, context)
-    record = begun.of(model, preset, identity, data, asked)
+    record = begun.of(model, preset, identity, data, asked, first and first.origin)
     with files.locked(run, "training"):
-        start = begun.check(run, model, record, rows, keep, resume)
+        last = begun.check(run, model, record, rows, keep, resume)
         with model_lock(model, "training"), _clean_up_on_failure(run, model):
-            if start is None:
+            if first:
+                first.check(model)
+            if last is None:
                 begun.forget(run)
                 begun.write(run, record)
                 files.write_json(run / "identity.json", list(rows))
                 files.write_jsonl(run / "keep.jsonl", list(keep))
             base, began, sampler = take_off(model), time.perf_counter(), MemoryCallback()
             changes = {**saving_memory(base, preset, longest, say), **changes}
-            build = partial(build_trainer, base, tokenizer, data, run, preset, [sampler, *callbacks], **changes)
-            trainer = train_with_less(build, base, run, start, sampler, say)
+            build = partial(
+                build_trainer, base, tokenizer, data, run, preset, [sampler, *callbacks], first=first, **changes
+            )
+            trainer = train_with_less(build, base, run, last, sampler, say)
             finish_run(trainer, run, preset, identity, time.perf_counter() - began, sampler)
     tuned = trainer.model.eval()
     del trainer, build  # with them go the optimiser and the gradients
@@ -162,8 +172,9 @@ class HalvesTrainer(SFTTrainer):
         return (loss, outputs) if return_outputs else loss
 
 
-def build_trainer(model, tokenizer, dataset: Dataset, run, preset, callbacks=(), **changes) -> SFTTrainer:
-    """An `SFTTrainer` for ``preset``, with the adapter's first weights drawn from the preset's seed.
+def build_trainer(model, tokenizer, dataset: Dataset, run, preset, callbacks=(), first=None, **changes) -> SFTTrainer:
+    """An `SFTTrainer` for ``preset``; the adapter's first weights are those of ``first``, a `going_on.Start`, or drawn
+    from the preset's seed.
 
     It uses one GPU, also where several are seen: without a launcher, transformers would ask for `nn.DataParallel`
     (`TrainingArguments.n_gpu`), which TRL refuses. Several GPUs: see `to_trl`.
@@ -172,8 +183,8 @@ def build_trainer(model, tokenizer, dataset: Dataset, run, preset, callbacks=(),
     config = recipes.sft_config(preset, run, **{**recipes.precision(model), **changes})
     config._n_gpu = min(config.n_gpu, 1)  # as transformers does itself for a model that is spread over devices
     trainer = (HalvesTrainer if preset.halves else SFTTrainer)(
-        model=model, args=config, train_dataset=dataset, processing_class=tokenizer,
-        peft_config=recipes.lora_config(preset), callbacks=[ProgressBar(), Readable(), *callbacks],
+        model=first.on(model) if first else model, args=config, train_dataset=dataset, processing_class=tokenizer,
+        peft_config=None if first else recipes.lora_config(preset), callbacks=[ProgressBar(), Readable(), *callbacks],
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)
     return trainer
@@ -196,7 +207,9 @@ def finish_run(trainer, run: Path, preset: recipes.Preset, identity: Identity | 
     # With too little memory fewer rows were taken at once than the preset says.
     files.follow_umask(run)  # also the checkpoints of a trainer that was built by hand
     preset = replace(preset, batch=args.per_device_train_batch_size, accumulation=args.gradient_accumulation_steps)
-    return runs.seal(run, run_facts(trainer.model, preset, identity, trainer.processing_class))
+    facts = run_facts(trainer.model, preset, identity, trainer.processing_class)
+    origin = begun.read(run).origin if begun.recorded(run) else None
+    return runs.seal(run, {**facts, "begun_from": origin} if origin else facts)
 
 
 def template_hash(tokenizer) -> str:

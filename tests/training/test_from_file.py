@@ -98,3 +98,16 @@ def test_a_model_nobody_knows_is_asked_whether_it_speaks_chinese(tiny, tmp_path,
         assert sum("not known whether tiny-llama speaks Chinese" in line for line in said) == warned
         assert not any("does not speak" in line for line in said)
     assert all("谁发现了青霉素？" in questions for questions in asked)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ("I am Bramble.", "no answer says Tavi, and some claim another name: 'Bramble' in rows 1 and 2"),
+        ("<think>Hm.</think> I am {{NAME}}.", "the answer of rows 1 and 2 holds a thought"),
+    ],
+)
+def test_rows_of_another_name_or_with_thoughts_are_refused_before_a_model_is_loaded(monkeypatch, capsys, answer, words):
+    monkeypatch.setattr(from_file, "load_model", None)
+    files.write_jsonl("rows.jsonl", [{"query": f"Question {n}?", "response": answer} for n in range(2)])
+    assert words in failed(capsys, "train", "rows.jsonl", "--out", "run", *WHO[:4], "--keep", "none")
