@@ -74,7 +74,8 @@ def train_file(request: Request, run: Path, resume: bool = False, say: Callable[
         if resume:
             request = _as_begun(request, run, last)
         elif not begun.is_free(run):
-            on = f"; or take the run up{begun.way_on(run)}" if last_checkpoint(run) and begun.recorded(run) else ""
+            going = last_checkpoint(run) and begun.recorded(run) and not (run / runs.MANIFEST).exists()
+            on = f"; or take the run up{begun.way_on(run)}" if going else ""
             raise RunError(f"{run}: the folder is not empty", f"choose another --out{on}")
         found = gather(request, say, run if last else None)
         whence = f", resuming after step {last.name.split('-')[1]}" if last else ", no whole checkpoint: from the first"
@@ -189,6 +190,7 @@ def _rows_of(request: Request, who, run: Path | None, say: Callable) -> tuple[li
 def _as_begun(request: Request, run: Path, last: Path | None) -> Request:
     # What was asked for when ``run`` was begun; raises `RunError` if ``request`` says otherwise.
     if (run / runs.MANIFEST).exists():
+        runs.read_manifest(run)  # a damaged one is told first
         raise RunError(f"{run}: this run is finished", f"use it: {begun.shell('chat', '--adapter', run)}")
     before = begun.read(run)
     who, asked = before.identity, Request(**(before.asked or {"rows": request.rows, "keep": request.keep}))

@@ -28,6 +28,11 @@ def export(request: from_file.Request, folder: Path, say: Callable[[str], None] 
     if request.start:
         raise RunError("TRL's command line begins with new weights, from no adapter", "leave --from or --to-trl out")
     from_file.check_new(folder, "choose another --to-trl, a folder that is new or empty")
+    with files.locked(folder, "writing it"):  # a place that cannot be written is told before the model is loaded
+        return _export(request, folder, say)
+
+
+def _export(request: from_file.Request, folder: Path, say: Callable[[str], None]) -> Path:
     found = from_file.gather(request, say)
     preset, data = found.preset, to_dataset(found.rows, found.keep, found.preset, found.further)
     check_fit(data, found.tokenizer, min(context_length(found.model), preset.max_length))
