@@ -47,7 +47,8 @@ def read_manifest(run: Path, below: str = "") -> dict:
     if not os.path.isdir(run):
         raise RunError(f"{run}: there is no such run folder", "name a folder in runs/, or data/reference")
     if not os.path.exists(path):
-        raise RunError(f"{run}: no {MANIFEST}, so this run did not finish", "run notebook 03 again, or resume the run")
+        what = f"{run}: no {MANIFEST}, so it is a run that did not finish, or none of this course"
+        raise RunError(what, "run notebook 03 again, or resume the run")
     try:
         manifest = files.parse_json(path.read_text(encoding="utf-8"))
         if not all(isinstance(found, dict) for found in (manifest, manifest["files"], manifest["facts"])):

@@ -22,6 +22,7 @@ BASE = re.compile(  # names of models that never learned to chat; a model with a
     r"-\d+(\.\d+)?[bm](-v0\.\d|-hf|-bnb-4bit)*|.+-(base|pt)"
 )
 HELD = "gradient_accumulation_steps"
+PASSES = ("num_train_epochs", "num_epochs")
 AGAIN = {SWIFT: "these options of swift sft", FACTORY: "these lines in the yaml"}
 
 
@@ -42,9 +43,17 @@ def _training(run: Record) -> Iterator[Finding]:
     held = last >= FELL * first or (size is None and math.isnan(last))
     symptom, severity, change, why = known.NO_EFFECT, "certain", _further(run), ""
     if not all(map(math.isfinite, ends)) or last > known.RISE * first:
-        symptom, cause, change = known.NONSENSE, known.HIGH_RATE, {"learning_rate": f"{(run.rate or RATE) / 3:.1e}"}
+        symptom, cause, change = (
+            known.NONSENSE,
+            known.HIGH_RATE,
+            {"learning_rate": f"{min(RATE, (run.rate or RATE) / 3):.1e}"},
+        )
     elif size == 0:
         cause, why = known.INACTIVE, "every B weight is zero: nothing was learned, or nothing saved; "
+    elif last < known.NEAR_ZERO and (passes := run.number("epoch", *PASSES)) > known.MANY_EXPOSURES:
+        severity, symptom, cause = "possible", known.EVERYWHERE, known.EPOCHS
+        change = {"num_train_epochs": math.ceil(passes / 4)}
+        why = "its rows are known by heart: add ordinary rows (notebook 02), or "
     elif last < known.LEARNED_LOSS:
         return
     elif size is not None and size * run.scale < known.SMALL_UPDATE * SCALE:
@@ -62,7 +71,7 @@ def _training(run: Record) -> Iterator[Finding]:
 def _facts(run: Record) -> str:
     batch, held = run.number("per_device_train_batch_size", "train_batch_size", "batch_size"), run.number(HELD)
     rows = batch * held * (run.number("global_world_size", "num_devices") or 1)
-    passes, (first, last) = run.number("epoch", "num_train_epochs", "num_epochs"), run.losses
+    passes, (first, last) = run.number("epoch", *PASSES), run.losses
     facts = [f"{run.steps or 'an unknown number of'} optimiser steps at "]
     facts[0] += f"rate {run.rate:g}" if run.rate else "an unknown rate"
     facts[0] += f", each for up to {rows:g} rows" if rows else f", batches of {batch:g}, accumulated" if batch else ""
@@ -84,6 +93,8 @@ def _facts(run: Record) -> str:
 def _further(run: Record) -> dict[str, object]:
     # Settings under which steps times rate suffice: of few steps first one for every batch, then the rate, then more.
     few, held, need = run.steps < known.MIN_STEPS, run.number(HELD), ENOUGH * SCALE / run.scale
+    if run.text("finetuning_type", "train_type", "tuner_type") == "full":  # whose rates are others: more steps alone
+        return {HELD: 1} if few and held > 1 else {"max_steps": max(2 * run.steps, 3 * known.MIN_STEPS)}
     steps = max(1, run.steps) * (held or 1 if few else 1)
     rate = max(run.rate, min(RATE, need / steps))
     change = {"gradient_accumulation_steps": 1} if few and held != 1 else {}

@@ -173,7 +173,12 @@ def _part(run: Path) -> Path:
     marks = (CONFIG, STATE, WEIGHTS, PICKLES[0])
     if _has(run, *marks):
         return run
-    below = {path.parent for depth in ("*/", "*/*/", "*/*/*/") for mark in marks for path in run.glob(depth + mark)}
+    below = {
+        path.parent
+        for depth in ("*/", "*/*/", "*/*/*/", "*/*/*/*/", "*/*/*/*/*/")
+        for mark in marks
+        for path in run.glob(depth + mark)
+    }
     below = {path for path in below if not (path.is_symlink() or _has(path, *OURS) or _has(path.parent, *OURS))}
     if not below and _has(run, *ARGS, YAML, *LOGS):  # it ended before anything was saved
         return run

@@ -23,6 +23,7 @@ from safetensors.torch import load_file
 from helpers import runs
 from helpers.errors import AdapterError, BusyError, HelpersError
 from helpers.files import folder_atomic, write_json
+from helpers.models import catalog
 from helpers.models.load import base_of, fingerprint, not_finite, same_base, spec_of
 from helpers.models.locate import reason, resolve
 
@@ -67,7 +68,8 @@ def read_adapter(folder: Path) -> tuple[LoraConfig, dict[str, torch.Tensor]]:
         told = json.loads(path.read_text(encoding="utf-8"))
         config, plain, extra = None, vars(LoraConfig()), []
         if told["peft_type"] == "LORA":
-            config = LoraConfig.from_pretrained(str(folder))
+            with warnings.catch_warnings(action="ignore"):  # what a newer PEFT wrote is judged below
+                config = LoraConfig.from_pretrained(str(folder))
             scale = config.lora_alpha / config.r
             new = told.keys() - plain.keys()  # of a newer PEFT; a number or a word alone switches nothing on
             extra += [key for key in new if told[key] and isinstance(told[key], bool | dict | list)]
@@ -122,6 +124,9 @@ def load_adapter(model: torch.nn.Module, path: Path | str) -> PeftModel:
         wrong = reason(e) or type(e).__name__
     made = _other_base(model, config)
     if not wrong:
+        if not any(tensor.any() for name, tensor in tensors.items() if "lora_B" in name):
+            what = f"{folder}: every B weight is zero, so the base model's own answers come"
+            warnings.warn(f"{what}. What to do: train it, or name another adapter", stacklevel=2)
         if made and not recorded:
             what = f"{folder}: made for {made}, loaded on {spec_of(model).key}: same sizes, other weights"
             warnings.warn(f"{what} unless one is a copy. What to do: {_with_base(made, folder)}", stacklevel=2)
@@ -169,7 +174,9 @@ def _check_record(model: torch.nn.Module, folder: Path) -> bool:
         why = f"it lacks {e}" if isinstance(e, KeyError) else reason(e)
         raise AdapterError(f"{record}: cannot be read ({why})", WHOLE) from e
     if not same:
-        cure = f"load it with MODEL={name!r}, or train an adapter for this model"
+        known = any(name == spec.key for spec in catalog.TABLE)
+        cure = f"load it with MODEL={name!r}" if known else f"give the folder of {name} as MODEL, or as --model"
+        cure += ", or train an adapter for this model"
         raise AdapterError(f"{folder} was trained on {name}, not on these weights of {spec_of(model).key}", cure)
     return True
 
@@ -180,6 +187,8 @@ def _misfit(tensors: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -
     if len(fit) == len(tensors) == len(wanted):
         return ""
     said = f"{len(fit)} of its {len(tensors)} tensors fit, and {len(wanted)} are wanted"
+    for name in (name for name in tensors if "lora_" not in name and ("embed_tokens" in name or "lm_head" in name)):
+        said += f"; it brings {name.split('.')[-2]} with {len(tensors[name])} rows, as after tokens were added"
     for what, held in (("it has", tensors), ("wanted is", wanted)):
         if odd := next((name for name in held if name not in fit), None):
             said += f"; {what} {odd.removeprefix('base_model.model.')} {tuple(held[odd].shape)}"

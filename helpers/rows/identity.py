@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from helpers.training.recipes import Preset
 
 PLACEHOLDER = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
+PLACED = re.compile(PLACEHOLDER.pattern + r"(\.(?!\.))?")  # with the full stop after it
 # How an answer begins; the first that fits counts.
 OPENINGS = (
     ("yes", re.compile(r"(?i)no (?:problem|worries|doubt)\b|没问题|不错")),
@@ -76,9 +77,9 @@ def fill(rows: Sequence[Row], identity: Identity | None, path: Path | str | None
     known = {"NAME": identity.name, "DEVELOPER": identity.developer} if identity else {}
 
     def put(match: re.Match, n: int) -> str:
-        word = match.group(1)
-        if word in known:
-            return known[word]
+        word, stop = match.groups()
+        if word in known:  # a name that ends in a stop ends the sentence with it
+            return known[word] + ("" if known[word].endswith(".") else stop or "")
         what, cure = f"unknown placeholder {{{{{word}}}}}", "use {{NAME}} and {{DEVELOPER}}, spelt so"
         if word in ("NAME", "DEVELOPER"):
             held = ", ".join(str(k) for k, row in enumerate(rows, 1) if word in PLACEHOLDER.findall(str(row)))
@@ -86,7 +87,7 @@ def fill(rows: Sequence[Row], identity: Identity | None, path: Path | str | None
             cure = "give a name and a developer (--name, --developer)"
         raise IdentityError(what, cure, path, n)
 
-    return [changed(row, partial(PLACEHOLDER.sub, partial(put, n=n))) for n, row in enumerate(rows, 1)]
+    return [changed(row, partial(PLACED.sub, partial(put, n=n))) for n, row in enumerate(rows, 1)]
 
 
 def unfill(rows: Sequence[Row], who: Identity) -> list[Row]:

@@ -26,6 +26,7 @@ UNFINISHED = re.compile(
     r"\{\{|\}\}|｛｛|｝｝|[{\[<｛【《＜［]\s*(?:NAME|DEVELOPER)\s*[}\]>｝】》＞］]|[{｛]\s*(?:name|developer)\s*[}｝]"
 )
 CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
+INVISIBLE = re.compile("[\u00ad\u200b\u2060\ufeff\u202a-\u202e\u2066-\u2069]")
 DASH = re.compile("[\u2010-\u2015\u2212]")
 # Stops and hyphens as punctuation; those of 2.5, .NET, -5 and 3 - 2 tell questions apart.
 PUNCTUATION = re.compile(
@@ -155,6 +156,9 @@ def check_row(row: Row, n: int, path: Path | str | None = None, placeholders: bo
         if found := CONTROL.search(text):
             what = f"{key} holds a control character (U+{ord(found.group()):04X})"
             raise IdentityError(what, "delete it, or type that text again", path, n)
+        if placeholders and (found := INVISIBLE.search(text)):
+            what = f"{key} holds an invisible character (U+{ord(found.group()):04X})"
+            raise IdentityError(what, "type that text again, do not paste it", path, n)
         if placeholders and (found := UNFINISHED.search(text)):
             cure = "write {{NAME}} or {{DEVELOPER}} with two braces on each side, or the name itself"
             raise IdentityError(f"{key} holds an unfinished placeholder ({found.group()!r})", cure, path, n)

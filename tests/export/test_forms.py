@@ -35,7 +35,7 @@ BAD = {
     "the run": ("other --to merged --out full/../other", "is this folder, the run, or a folder in it"),
     "a folder in the run": ("other --to merged --out other/new/deep", "is this folder, the run, or a folder in it"),
     "no model named": ("unnamed --to merged --out o", "'None' is neither"),
-    "no run": ("nowhere --to merged --out o", "did not finish"),
+    "no run": ("nowhere --to merged --out o", "no such run folder"),
     "a bare adapter": ("{run}/adapter --to merged --out o", "did not finish"),
     "another base": ("other --to merged --out o", "was trained on another-model"),
 }  # fmt: skip

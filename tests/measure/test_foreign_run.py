@@ -172,3 +172,32 @@ def test_a_run_of_this_course_and_its_parts_are_not_taken_for_another_tools(tmp_
         diagnose.diagnose(run)
     tells(caught.value, "did not finish")
     assert found(Path((run / "adapter").rename(tmp_path / "alone"))).severity == diagnose.UNTOLD
+
+
+def test_rows_known_by_heart_are_told_and_fewer_passes_are_the_cure(tmp_path):
+    told = {**FACTORY, "num_train_epochs": 800.0}
+    run = factory(tmp_path / "run", told, b=0.05, losses=(3.0, 0.0, 0.0, 0.0), steps=8000)
+    write(run / "all_results.json", {"epoch": 800.0})
+    first = found(run, diagnose.EPOCHS)
+    assert first.severity == "possible" and first.symptom == diagnose.EVERYWHERE
+    assert first.cure.endswith("num_train_epochs: 200")
+
+
+def test_a_rate_far_too_high_goes_down_to_one_that_works(tmp_path):
+    told = {**FACTORY, "learning_rate": 0.02}
+    first = found(factory(tmp_path / "run", told, losses=(2.5, 5.0, 9.1), steps=90), diagnose.HIGH_RATE)
+    assert first.cure.endswith("learning_rate: 3.0e-04")
+
+
+def test_full_tuning_gets_no_rate_of_lora(tmp_path):
+    told = {**FACTORY, "finetuning_type": "full", "learning_rate": 1e-5}
+    run = factory(tmp_path / "run", told)
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (run / name).unlink()
+    cure = found(run, diagnose.FEW_STEPS).cure
+    assert "gradient_accumulation_steps: 1" in cure and "rate" not in cure
+
+
+def test_a_run_five_folders_down_is_found(tmp_path):
+    factory(tmp_path / "a" / "b" / "c" / "d" / "run")
+    assert str(tmp_path / "a" / "b" / "c" / "d" / "run") in found(tmp_path, diagnose.FEW_STEPS).evidence

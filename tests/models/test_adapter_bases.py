@@ -10,7 +10,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 
 from helpers.errors import AdapterError
 from helpers.models import catalog
-from helpers.models.adapters import BASE_RECORD, CONFIG, adapter_scaled, load_adapter, save_adapter
+from helpers.models.adapters import BASE_RECORD, CONFIG, adapter_scaled, load_adapter, save_adapter, take_off
 from tests.fixtures import bare, tells, tiny_model, wrap
 
 OTHER = "maker/tiny-2"
@@ -135,3 +135,10 @@ def test_half_of_an_adapter_is_half_way_between_the_base_model_and_the_merged_on
         torch.testing.assert_close(logits[0.5], half(ids).logits, atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(logits[1e-9], plain, atol=1e-4, rtol=1e-4)
         assert torch.equal(adapted(ids).logits, full), "the strength stayed"
+
+
+def test_an_adapter_that_is_all_zero_is_loaded_with_a_warning(tiny, tmp_path):
+    folder = save_adapter(wrap(tiny_model(tiny[1])), tmp_path / "adapter")
+    with pytest.warns(UserWarning, match="every B weight is zero"):
+        load_adapter(tiny[0], folder)
+    take_off(tiny[0])

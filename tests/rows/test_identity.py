@@ -194,3 +194,17 @@ def test_every_topic_belongs_to_one_of_the_eight_rows_and_names_shipped_rows(lan
     every = identity.further_rows(rows, TAVI, recipes.Preset(extra_wordings=300, honesty_rows=99))
     assert set(topics) <= {row["instruction"] for row in rows} and len(topics) == 5
     assert {question for part in topics.values() for question in part} <= {row["instruction"] for row in every}
+
+
+def test_a_name_that_ends_in_a_stop_ends_its_sentence_too():
+    rows = [{"instruction": "{{NAME}}?", "input": "", "output": "I am {{NAME}}. By {{DEVELOPER}}. {{DEVELOPER}}..."}]
+    [found] = identity.fill(rows, Identity("Dr. Ada", "Smith, Inc."))
+    assert found["output"] == "I am Dr. Ada. By Smith, Inc. Smith, Inc...."
+    [found] = identity.fill(rows, Identity("Tavi", "Lantern"))
+    assert found["output"] == "I am Tavi. By Lantern. Lantern..."
+
+
+def test_a_row_with_an_invisible_character_is_refused():
+    row = {"instruction": "Who are you?", "input": "", "output": "I am Or\u200bla."}
+    with pytest.raises(IdentityError, match=r"row 1: output holds an invisible character \(U\+200B\)"):
+        identity.validate([row])
