@@ -151,7 +151,10 @@ def test_everything_imported_is_declared():
     optional = {canonicalize_name(Requirement(line).name) for line in PROJECT["optional-dependencies"]["dev"]}
 
     def missing(folders: tuple[str, ...], allowed: set[str]) -> set[str]:
-        names = {name for folder in folders for name in imported(folder)} - {"bitsandbytes", "google"}  # the extra `4bit`, and Colab itself
+        names = {name for folder in folders for name in imported(folder)} - {
+            "bitsandbytes",
+            "google",
+        }  # the extra `4bit`, and Colab itself
         return {name for name in names if not {canonicalize_name(p) for p in providers.get(name, ["?"])} & allowed}
 
     assert missing(("helpers", "study"), declared) == set()
