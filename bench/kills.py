@@ -80,6 +80,12 @@ def main(
     print(pd.DataFrame(rows).to_string(index=False))
 
 
+def markdown(rows: list[dict]) -> str:
+    """The table as it stands in docs/trust.md, of the rows of data/reference/kills.csv."""
+    lines = ["| " + " | ".join(rows[0]) + " |", "|" + " --- |" * len(rows[0])]
+    return "\n".join([*lines, *("| " + " | ".join(str(value) for value in row.values()) + " |" for row in rows)])
+
+
 def measure(command: Command, folder: Path, kills: int) -> dict:
     """Run ``command`` whole, kill it ``kills`` times, let it finish; a row of the table."""
     clean, worked = folder / "clean", folder / "worked"

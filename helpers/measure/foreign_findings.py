@@ -30,7 +30,7 @@ def findings(run: Record, system: str | None = None) -> list[Finding]:
     """The faults that show; after them, as `diagnose.UNTOLD`, the causes that these files cannot decide."""
     found = [*_training(run), *_checkpoint(run), *_names(run), *_template(run, system)]
     untold = [*_untold(run, {finding.cause for finding in found})]
-    if untold and not any(_facts(run) in finding.evidence for finding in found):
+    if untold and not found:
         untold[0] = untold[0]._replace(
             evidence=f"{untold[0].evidence}. No fault shows in what they do say: {_facts(run)}"
         )

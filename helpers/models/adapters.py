@@ -54,8 +54,17 @@ def find_adapter(path: Path | str) -> Path:
             what = f"{folder / PICKLE}: is a pickle, as PEFT before 0.7 wrote; those can run code, so none is read here"
             cure = f"where you trust its maker, load it with a newer PEFT and save it again: that writes {WEIGHTS}"
             raise AdapterError(what, cure)
-    missing = "no such folder" if not path.exists() else f"no {CONFIG} with {WEIGHTS} in it"
-    raise AdapterError(f"{path}: {missing}", "name a run folder or its adapter/, or train one with notebook 03")
+    missing, cure = (
+        f"no {CONFIG} with {WEIGHTS} in it",
+        "name a run folder or its adapter/, or train one with notebook 03",
+    )
+    if not path.exists():
+        missing = "no such folder"
+    elif (path / "config.json").exists():
+        missing, cure = "is a whole model, and no adapter", "give it as --model (in Python: MODEL)"
+    elif below := sorted(path.glob(f"checkpoint-*/{CONFIG}"), key=lambda found: found.stat().st_mtime):
+        cure = f"name the folder that holds them, such as {below[-1].parent}"
+    raise AdapterError(f"{path}: {missing}", cure)
 
 
 def read_adapter(folder: Path) -> tuple[LoraConfig, dict[str, torch.Tensor]]:

@@ -9,8 +9,8 @@ from contextlib import suppress
 from itertools import zip_longest
 from typing import Any
 
-QUESTIONS = ("instruction", "query", "prompt", "question")
-ANSWERS = ("output", "response", "completion", "answer")
+QUESTIONS = ("instruction", "query", "prompt", "question", "问题", "提问", "指令")
+ANSWERS = ("output", "response", "completion", "answer", "回答", "答案", "输出")
 LIKE = "write it like data/identity/en.json; read too are query/response, prompt/completion, messages, conversations"
 BINARY = {
     b"PK\x03\x04": "an Excel workbook or a ZIP archive",

@@ -65,6 +65,9 @@ def parse(data: bytes | str, path: Path | str) -> Found:
             raise Odd("the file is empty", "write at least one row, or copy one of data/identity", None)
         written, items = items_of(text)
         kind = [written, f"in {coding}"] if coding else [written]
+        items = [
+            (n, dict(zip(("question", "answer"), item, strict=True)) if _pair(item) else item) for n, item in items
+        ]
         if not items:
             raise Odd("not a list of rows: there is none in it", LIKE, None)
         reader = _Reader()
@@ -77,6 +80,11 @@ def parse(data: bytes | str, path: Path | str) -> Found:
     for row, whole in zip(keyed([{key: row[key] for key in KEYS} for row in rows], path), rows, strict=True):
         whole.update(row)
     return Found(rows, ", ".join(kind), reader.made())
+
+
+def _pair(item: Any) -> bool:
+    # As chat pages keep a talk: [question, answer].
+    return isinstance(item, list) and len(item) == 2 and all(isinstance(text, str) for text in item)
 
 
 @dataclass

@@ -11,7 +11,7 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from bench import common, gpu, gpu_figures, several_gpus, widgets
+from bench import common, gpu, gpu_figures, kills, several_gpus, widgets
 from helpers import files
 from helpers.models import catalog
 from helpers.models.estimate import FULL_FLOAT32, LORA_FLOAT32
@@ -28,6 +28,13 @@ def started(module, *args):
 @pytest.mark.parametrize("name", ["cpu", "widgets", "seats", "products", "kills", "gpu", "several_gpus"])
 def test_each_says_how_it_is_used(name):
     assert "Measure" in started(importlib.import_module(f"bench.{name}"), "--help")
+
+
+def test_the_page_shows_the_kills_that_were_measured():
+    rows = pd.read_csv(files.data_dir() / "reference" / "kills.csv", dtype=str, keep_default_na=False)
+    page = (files.project_root() / "docs" / "trust.md").read_text(encoding="utf-8")
+    assert f"<!-- kills -->\n{kills.markdown(rows.to_dict('records'))}\n<!-- end of kills -->" in page
+    assert set(rows["killed"]) == {"20"} and set(rows["half-written"]) == {"0"} and len(rows) == len(kills.COMMANDS)
 
 
 @pytest.mark.parametrize("name", ["cpu", "widgets"])

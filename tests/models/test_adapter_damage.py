@@ -194,3 +194,21 @@ def test_the_adapter_of_a_run_is_what_its_manifest_says(tiny, folder):
     with pytest.raises(RunError) as caught:
         load_adapter(tiny[0], run)
     tells(caught.value, str(run / "adapter" / WEIGHTS), "not what was written")
+
+
+def test_a_whole_model_and_a_checkpoint_further_down_are_told(folder, tmp_path):
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    with pytest.raises(AdapterError, match=r"is a whole model, and no adapter.*--model"):
+        find_adapter(model)
+    shutil.copytree(folder, tmp_path / "output" / "checkpoint-9")
+    with pytest.raises(AdapterError, match=r"such as .*checkpoint-9"):
+        find_adapter(tmp_path / "output")
+
+
+def test_embeddings_with_added_tokens_are_called_so(tiny, folder):
+    rows = torch.ones(7, 32)
+    tensors = load_file(folder / WEIGHTS) | {"base_model.model.model.embed_tokens.weight": rows}
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    refused(tiny[0], folder, "it brings embed_tokens with 7 rows, as after tokens were added")

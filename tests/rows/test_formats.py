@@ -205,7 +205,7 @@ def test_rows_in_whose_answers_a_model_thinks_are_found():
 USER, BOT = {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}
 REFUSED = {
     "only spaces": (b"\xef\xbb\xbf \n", "empty"),
-    "other columns": ("问题,回答\n你是谁,我是小橘\n".encode(), "not JSON, and not CSV", "问题,回答"),
+    "other columns": ("甲,乙\n你是谁,我是小橘\n".encode(), "not JSON, and not CSV", "甲,乙"),
     "a workbook": (b"PK\x03\x04\x14\x00", "Excel workbook"),
     "half a list": (b'[{"instruction": "a", "output": "b"},\n{"instr', "not JSON"),
     "a line": (b'{"query": "a", "response": "b"}\n\n{"query": \n', "row 3", "JSON Lines"),
@@ -248,3 +248,13 @@ def test_a_file_that_cannot_be_opened_is_refused(tmp_path):
         with pytest.raises(IdentityError) as caught:
             formats.read(path)
         tells(caught.value, str(path))
+
+
+def test_pairs_of_question_and_answer_are_rows():
+    found = formats.parse(b'[["Who are you?", "I am {{NAME}}."], ["Who made you?", "{{DEVELOPER}}."]]', "talk.json")
+    assert [row["output"] for row in found.rows] == ["I am {{NAME}}.", "{{DEVELOPER}}."]
+
+
+def test_a_table_with_chinese_headings_in_gbk_is_read():
+    found = formats.parse("问题,回答\n你是谁？,我是{{NAME}}。\n".encode("gbk"), "rows.csv")
+    assert "GBK" in found.kind and found.rows[0]["instruction"] == "你是谁？"
