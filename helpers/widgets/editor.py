@@ -27,7 +27,7 @@ class RowEditor(Box):
         self.developer = self._field(widgets.Text, "Developer", "1 1 14em", lambda text: table.rename(developer=text))
         self.name_error, self.status, self.preview = widgets.HTML(), widgets.HTML(), widgets.HTML()
         self.lines = widgets.VBox()
-        self.upload = widgets.FileUpload(accept=".json,.jsonl", multiple=False, description="Import")
+        self.upload = widgets.FileUpload(accept=".json,.jsonl,.csv,.tsv,.txt", multiple=False, description="Import")
         self.upload.observe(self._uploaded, names="value")
         self.save_button = button("Save", "Save rows and identity in my/", self.save)
         self.replace_button = button("Replace the broken file", "Keep a copy, and save", lambda: self.save(True))
