@@ -113,7 +113,8 @@ def measure(command: Command, folder: Path, kills: int) -> dict:
     ended = (code == 0 or (pairs and same == len(pairs))) and not broken(worked)
     return {
         "command": command.name, "seconds": round(length, 1), "killed": killed, "half-written": len(half),
-        "then ended well": "yes" if ended else "no", "same result": f"{same} of {len(pairs)} files" if pairs else "",
+        "then ended well": "yes" if ended else "no",
+        "same result": f"{same} of {len(pairs)} files" if pairs else "not compared",
     }  # fmt: skip
 
 
