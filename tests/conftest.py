@@ -41,3 +41,13 @@ def embedded():
     from helpers.models.load import load_model
 
     return load_model("embedded")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A failure whose text holds half a character is shown, too: workers cannot send it to each other otherwise."""
+    report = yield
+    said = str(report.longrepr).encode("utf-8", "backslashreplace").decode() if report.failed else ""
+    if said and said != str(report.longrepr):
+        report.longrepr = said
+    return report

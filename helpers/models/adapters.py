@@ -20,7 +20,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from helpers import runs
+from helpers import files, runs
 from helpers.errors import AdapterError, BusyError, HelpersError
 from helpers.files import folder_atomic, write_json
 from helpers.models import catalog
@@ -74,7 +74,7 @@ def read_adapter(folder: Path) -> tuple[LoraConfig, dict[str, torch.Tensor]]:
     """
     path, weights, told = folder / CONFIG, folder / WEIGHTS, None
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told = files.read_json(path)  # refuses half characters, which PEFT would put into a warning
         config, plain, extra = None, vars(LoraConfig()), []
         if told["peft_type"] == "LORA":
             with warnings.catch_warnings(action="ignore"):  # what a newer PEFT wrote is judged below
@@ -86,7 +86,8 @@ def read_adapter(folder: Path) -> tuple[LoraConfig, dict[str, torch.Tensor]]:
                 extra += [key] if getattr(config, key) not in (plain[key], None, [], {}) else []
                 setattr(config, key, plain[key])
     except Exception as e:  # PEFT builds it from whatever stands there
-        why = "it is not a JSON object" if told is not None and not isinstance(told, dict) else reason(e)
+        why = getattr(e, "what", None) or reason(e)
+        why = "it is not a JSON object" if told is not None and not isinstance(told, dict) else why
         raise AdapterError(f"{path}: cannot be read ({why})", WHOLE) from e
     if config is None:
         what = f"{path}: peft_type is {told['peft_type']!r}, and only LORA is loaded here"
