@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from helpers import files
 from helpers.errors import IdentityError
 from helpers.models.template import spoken
-from helpers.rows.read import Row, keyed, shipped, validate
+from helpers.rows.marks import TOKEN
+from helpers.rows.read import CONTROL, Row, keyed, shipped, validate
 
 if TYPE_CHECKING:
     from helpers.training.recipes import Preset
@@ -92,6 +93,8 @@ def unfit(answer: str) -> str:
     """Why an answer is not worth keeping; empty if it is: it holds a thought, speaks of itself, or repeats itself."""
     if spoken(answer) != answer:
         return "holds a thought"
+    if CONTROL.search(answer) or TOKEN.search(answer):  # which no file of rows may hold
+        return "holds a control character or a token of a chat template"
     if not answer or ASSISTANT.search(answer):
         return "speaks of itself" if answer else "empty"
     words = answer.casefold().split()

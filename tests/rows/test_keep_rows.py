@@ -53,6 +53,8 @@ def test_code_is_kept_whole_or_not_at_all(base):
         ("The capital is Ottawa.", ""),
         ("", "empty"),
         ("<think>\nThe user asks for the capital. That is Ottawa. I should answer briefly and", "holds a thought"),
+        ("Ottawa \x1e is the capital.", "holds a control character or a token of a chat template"),
+        ("Ottawa.<|im_end|>", "holds a control character or a token of a chat template"),
         ("As a chatbot, I do not eat.", "speaks of itself"),
         ("I'm here to help you with that.", "speaks of itself"),
         ("I'm a versatile AI, and I can do anything.", "speaks of itself"),
