@@ -4,6 +4,7 @@ import contextlib
 import errno
 import gzip
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -115,6 +116,12 @@ def locked(path: Path | str, doing: str) -> Iterator[None]:
         lock.release()
 
 
+def free(path: Path) -> Path:
+    """``path``, or with -2, -3 and so on before its suffix, whichever is not there yet."""
+    names = itertools.chain([path], (path.with_name(f"{path.stem}-{n}{path.suffix}") for n in itertools.count(2)))
+    return next(name for name in names if not os.path.lexists(name))
+
+
 def check_output(path: Path | str, *inputs: Path | str | None) -> Path:
     """``path``, if a file may be written there: a plain file or nothing is there, and it is none of ``inputs``.
 
@@ -224,7 +231,8 @@ def read_text(path: Path | str, error: type[FileError] = ProbeError) -> str:
     return text
 
 
-def _once(pairs: list[tuple[str, object]]) -> dict:
+def once(pairs: list[tuple[str, object]]) -> dict:
+    """A JSON object of ``pairs``; raises `ValueError` for a key that stands in it twice, of which one would be lost."""
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError(f"the keys {[key for key, _ in pairs]} stand in one object, and one of them twice")
@@ -235,7 +243,7 @@ def parse_json(text: str, path: Path | str | None = None, error: type[FileError]
     """The JSON value in ``text``; raises ``error``, also for half a character and for a key that stands twice."""
     cure = "write one JSON object a line" if row else "mend the file, or write it again"
     try:
-        value = json.loads(text, object_pairs_hook=_once)
+        value = json.loads(text, object_pairs_hook=once)
         if HALF.search(text):
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as e:

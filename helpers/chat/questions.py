@@ -1,7 +1,6 @@
 """Question files in, answer files out: what `python -m helpers ask` does. It answers and does not judge."""
 
 import hashlib
-import itertools
 import json
 import os
 import re
@@ -161,7 +160,6 @@ def _answered(part: Path, call: str, total: int) -> list[str]:
         kept = lines if len(lines) == total else lines[: len(lines) // BATCH * BATCH]
         print(f"An earlier call was cut off: going on after its first {len(kept)} answers.")
         return kept
-    names = (Path(f"{part}.old{n or ''}") for n in itertools.count())
-    old = part.replace(next(name for name in names if not os.path.lexists(name)))
+    old = part.replace(files.free(Path(f"{part}.old")))
     print(f"{part} holds answers of another call: it is now {old}. Starting from the first question.")
     return []

@@ -1,8 +1,6 @@
 """What the files of a finished run say of its training; which of these numbers are a fault is `diagnose`'s business."""
 
-import itertools
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,15 +84,17 @@ def _record(run: Path, facts: dict) -> Record:
     before = begun.read(run) if begun.recorded(run) else None  # a run of notebook 03 has no record
     choice = before.model if before else choice
     names = ("--name", who.name, "--developer", who.developer) if who else ()
-    again = "train", run / "identity.json", "--out", _free(), "--model", choice, *names
+    again = (
+        "train",
+        run / "identity.json",
+        "--out",
+        files.free(files.home() / "runs" / "again"),
+        "--model",
+        choice,
+        *names,
+    )
     return Record(
         run, facts, preset, rows, keep, len(further), plan(len(rows), keep, preset, len(further)), systems,
         int(metrics["steps"]), losses, last, said, weights, trained.square().mean().sqrt().item(), spec, choice,
         begun.shell(*again, *(["--four-bit"] if before and before.four_bit else [])),
     )  # fmt: skip
-
-
-def _free() -> Path:
-    # A run folder that is not there yet, whichever folder the command is typed in.
-    names = (f"again-{n}" if n > 1 else "again" for n in itertools.count(1))
-    return next(run for name in names if not os.path.lexists(run := files.home() / "runs" / name))

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Set
 from helpers.measure import diagnose as known
 from helpers.measure.diagnose import Finding
 from helpers.measure.foreign_run import FACTORY, SCALE, SWIFT, Record, checkpoints, step_of
+from helpers.models import catalog
 
 # Steps times peak rate in the runs of `diagnose.SMALL_UPDATE`: 0.08 named itself in 8 of 8, 0.01 in 7, 0.008 in 2. What
 # is advised here does: 72 steps at 3e-4 in 8 of 8; at half the alpha / r 136 steps at 3e-4, where 9 at 5e-5 do in none.
@@ -144,7 +145,7 @@ def _names(run: Record) -> Iterator[Finding]:
 
 
 def _template(run: Record, system: str | None) -> Iterator[Finding]:
-    base, layout, trained = _short(run.choice), *_texts(run)
+    base, layout, trained = catalog.own_name(run.choice), *_texts(run)
     families = [{family for family in FAMILIES if family in name.lower()} for name in (base, layout)]
     if BASE.fullmatch(base.lower()):
         evidence = f"{base} is a base model by its name: nothing in it knows a chat template, or where an answer ends"
@@ -162,12 +163,6 @@ def _template(run: Record, system: str | None) -> Iterator[Finding]:
 
 def _texts(run: Record) -> tuple[str, str]:
     return run.text("template", "template_type"), run.text("system", "default_system")
-
-
-def _short(base: str) -> str:
-    # The model's own name in an id, a path, a folder of ModelScope's or of the Hub's cache.
-    cached = re.search(r"models--[^/\\]+?--([^/\\]+)", base)
-    return (cached[1] if cached else re.split(r"[/\\]", base.rstrip("/\\"))[-1]).replace("___", ".")
 
 
 def _untold(run: Record, seen: Set[str]) -> Iterator[Finding]:

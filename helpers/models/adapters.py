@@ -158,9 +158,8 @@ def _other_base(model: torch.nn.Module, config: LoraConfig) -> str:
 
 
 def _bare(told: str) -> str:
-    """A model's own name in a Hub id or a path, also as the Hub's cache, ModelScope and unsloth spell it."""
-    name = re.split(r"[/\\]+|--", re.sub(r"[/\\]snapshots[/\\][^/\\]+[/\\]*$|[/\\]+$", "", told.strip()))[-1]
-    return re.sub(r"(-unsloth)?-bnb-4bit$", "", name.replace("___", ".").casefold())
+    """A model's own name in small letters, also as unsloth calls its copies."""
+    return re.sub(r"(-unsloth)?-bnb-4bit$", "", catalog.own_name(told).casefold())
 
 
 def _with_base(made: str, folder: Path) -> str:

@@ -103,6 +103,12 @@ HUB_MODELS = (
 TABLE = (EMBEDDED, *reversed(HUB_MODELS))  # smallest first
 
 
+def own_name(told: str) -> str:
+    """A model's own name in a Hub id or a path, also in the folders of the Hub's cache and of ModelScope."""
+    place = re.sub(r"[/\\]snapshots[/\\][^/\\]+[/\\]*$|[/\\]+$", "", told.strip())
+    return re.split(r"[/\\]+|--", place)[-1].replace("___", ".")
+
+
 def outside(key: str, hub_id: str | None = None, licence: str = "unknown") -> ModelSpec:
     """What is known of a model that is not in the table."""
     return ModelSpec(key, hub_id, None, licence, 0, 0, ("en",), "its maker", key)

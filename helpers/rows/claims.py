@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from helpers.errors import IdentityError
-from helpers.rows.identity import OPENINGS, Identity
+from helpers.rows.identity import Identity, opening
 from helpers.rows.read import CJK, Row, normal, question_of
 
 DENIES = re.compile(r"(?i)\b(?:no|not|none|never|nobody|nothing|cannot|unknown|\w+n['’]t)\b|[不没无]")
@@ -104,7 +104,7 @@ class _Claim(NamedTuple):
 def _claim(answer: str, who: Identity | None) -> _Claim:
     names, makers = claimed(answer)
     naming = bool(names or makers) or any(name in answer for name in (who.names if who else ()))
-    return _Claim(normal(answer), _opening(answer), names, makers, naming, bool(DENIES.search(answer)))
+    return _Claim(normal(answer), opening(answer), names, makers, naming, bool(DENIES.search(answer)))
 
 
 def _kind(one: _Claim, two: _Claim) -> str:
@@ -117,10 +117,6 @@ def _kind(one: _Claim, two: _Claim) -> str:
         (False, True, True, False),
     )
     return "contradicts" if differ or denied or {one.opening, two.opening} == {"yes", "no"} else ""
-
-
-def _opening(answer: str) -> str:
-    return next((kind for kind, begins in OPENINGS if begins.match(answer)), "")
 
 
 def claimed(answer: str) -> tuple[set[str], set[str]]:

@@ -9,6 +9,8 @@ from contextlib import suppress
 from itertools import zip_longest
 from typing import Any
 
+from helpers import files
+
 QUESTIONS = ("instruction", "query", "prompt", "question", "问题", "提问", "指令")
 ANSWERS = ("output", "response", "completion", "answer", "回答", "答案", "输出")
 LIKE = "write it like data/identity/en.json; read too are query/response, prompt/completion, messages, conversations"
@@ -95,12 +97,7 @@ def items_of(text: str) -> tuple[str, list[tuple[int, Any]]]:
 
 
 def _json(text: str) -> Any:
-    def once(pairs: list[tuple[str, Any]]) -> dict:
-        if len(dict(pairs)) < len(pairs):
-            raise ValueError(f"a key stands twice among {[key for key, _ in pairs]}")
-        return dict(pairs)
-
-    return json.loads(text, object_pairs_hook=once)
+    return json.loads(text, object_pairs_hook=files.once)
 
 
 def _lines(text: str, error: Exception) -> list[tuple[int, Any]]:

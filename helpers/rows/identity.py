@@ -137,10 +137,10 @@ def contradicted(rows: Sequence[Row], who: Identity) -> dict[str, list[str]]:
         answer, whole = mine.get(normal(question)), theirs[question]
         if answer is None or answer == whole:
             continue
-        opening = "" if answer.startswith(who.names) else _opening(answer)
-        first = "" if whole.startswith(who.names) else _opening(whole)
+        mine_first = "" if answer.startswith(who.names) else opening(answer)
+        first = "" if whole.startswith(who.names) else opening(whole)
         left_out = who.developer not in answer if question in named else not first
-        if opening != first or left_out:
+        if mine_first != first or left_out:
             found[question] = further
     return found
 
@@ -161,7 +161,8 @@ def contradiction_note(rows: Sequence[Row], who: Identity, preset: "Preset | Non
     return f"{said} ({count})." if count else ""
 
 
-def _opening(answer: str) -> str:
+def opening(answer: str) -> str:
+    """How an answer begins: "yes", "no", or empty for neither."""
     return next((kind for kind, begins in OPENINGS if begins.match(answer)), "")
 
 

@@ -34,7 +34,6 @@ SIGNS = re.compile(
 )  # beside NAME they make a placeholder of it, of whatever kind
 TOKEN = re.compile(r"<\|")  # of all these, the one that no answer of a model holds by chance
 THOUGHT = re.compile(r"</?(?:seed:)?think(?:ing)?>|◁/?think▷|<\|(?:begin|end)_of_thought\|>", re.IGNORECASE)
-CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 def placed(text: str, seen: Counter) -> str:

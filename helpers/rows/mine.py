@@ -1,7 +1,5 @@
 """What the learner has made so far, or the shipped reference: each notebook also runs alone. Nothing trains here."""
 
-import itertools
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -43,8 +41,7 @@ def save_rows(rows: Sequence[Row], who: Identity, keep_before: bool = True, repl
 def _free(path: Path, kind: str) -> Path:
     # A name with the time; and with a number, for two of one second.
     stem = f"{path.stem}-{kind}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-    names = (f"{stem}-{n}.json" if n > 1 else f"{stem}.json" for n in itertools.count(1))
-    return next(free for name in names if not os.path.lexists(free := path.with_name(name)))
+    return files.free(path.with_name(f"{stem}.json"))
 
 
 def who_of(folder: Path) -> Identity:

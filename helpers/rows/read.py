@@ -46,21 +46,13 @@ def shipped(folder: str, name: str) -> Path:
 def read_list(path: Path | str) -> list[Row]:
     """The rows of a JSON file as the course writes it; raises `IdentityError` (see also `keyed` and `formats.read`)."""
     try:
-        rows = json.loads(files.read_text(path, IdentityError), object_pairs_hook=once)
+        rows = json.loads(files.read_text(path, IdentityError), object_pairs_hook=files.once)
     except (ValueError, RecursionError) as e:
         cure = "compare it with data/identity/en.json; usually a comma or a quote is missing"
         raise IdentityError(f"not JSON ({e})", cure, path) from e
     if not isinstance(rows, list) or not rows:
         raise IdentityError("not a list of rows", 'write [{"instruction": ..., "input": "", "output": ...}, ...]', path)
     return keyed(rows, path)
-
-
-def once(pairs: list[tuple[str, object]]) -> dict:
-    """A JSON object of ``pairs``; raises `ValueError` for a key that stands in it twice, of which one would be lost."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError(f"the keys {[key for key, _ in pairs]} stand in one object")
-    return found
 
 
 def keyed(rows: Sequence, path: Path | str | None = None) -> list[Row]:

@@ -143,7 +143,7 @@ def test_what_was_put_aside_is_never_replaced(asked):
     for seed in range(3):
         with pytest.raises(questions.RunError):
             go(seed=seed, stop=rows[2])
-    assert sorted(path.name for path in out.parent.glob("*.old*")) == ["a.jsonl.part.old", "a.jsonl.part.old1"]
+    assert sorted(path.name for path in out.parent.glob("*.old")) == ["a.jsonl.part-2.old", "a.jsonl.part.old"]
 
 
 def test_two_into_one_file_the_second_is_refused_before_it_loads_anything(asked):
